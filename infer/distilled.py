@@ -1,0 +1,255 @@
+"""The distilled set: what the file holds, and the images that reading composes from it.
+
+The file is safetensors: ``naturals`` uint8 [N, ch, H, W], ``targets`` [N] (the smallest unsigned integer that holds
+them), ``compensators`` int8 [U, ch, H, W] in steps of ``step`` pixel levels, ``labels`` float16 [N + P, C] (absent where
+labels are hard or dynamic), and one metadata entry, ``infer``: the JSON of :class:`Header`.
+
+Nothing says which natural a compensator is added to, because the order does: the j-th natural of a class belongs to
+round j, and compensator i to round ``i // compensators_per_round``. It meets every natural of that round.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from infer import ufc
+from infer.budget import Ledger
+from infer.errors import UserError
+from infer.labels import distribution
+from infer.store import write_bytes
+
+VERSION = 1
+_LARGEST_SIDE = 4096
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the tensors mean. ``mean`` and ``std`` are of pixels in 0 to 1, a value a channel."""
+
+    classes: list[str]
+    mean: list[float]
+    std: list[float]
+    labels: str  # static | dynamic | hard
+    space: str  # logits | probabilities
+    temperature: float
+    compensators_per_round: int
+    label_bytes: int = 0  # of the teachers that dynamic labels need
+    step: int = ufc.STEP
+    version: int = VERSION
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
+    """A torch Dataset over naturals, then composed images.
+
+    An item is (image uint8 [ch, H, W], label float32 [C]): the distribution a student is to match at ``temperature``,
+    one-hot where the file holds no labels. Indexing with an int64 tensor gives a batch.
+    """
+
+    naturals: Tensor
+    targets: Tensor
+    compensators: Tensor
+    labels: Tensor | None
+    header: Header
+
+    @cached_property
+    def pairs(self) -> Tensor:
+        """The composed images, int64 [P, 2]: (position of the natural, position of the compensator)."""
+        if not len(self.compensators):
+            return torch.empty(0, 2, dtype=torch.int64)
+        one_hot = torch.nn.functional.one_hot(self.targets, len(self.header.classes))
+        rounds = (one_hot.cumsum(dim=0) * one_hot).sum(dim=1) - 1
+        per_round = torch.arange(len(self.compensators)) // self.header.compensators_per_round
+        met = (per_round[:, None] == rounds[None, :]).nonzero()
+        return met.flip(dims=(1,))
+
+    def __len__(self) -> int:
+        return len(self.naturals) + len(self.pairs)
+
+    def images(self, indices: Tensor) -> Tensor:
+        """Images uint8 [B, ch, H, W] of ``indices`` int64 [B], composed where they lie behind the naturals."""
+        indices = indices.to(self.naturals.device)
+        composed = indices >= len(self.naturals)
+        images = torch.empty(len(indices), *self.naturals.shape[1:], dtype=torch.uint8, device=indices.device)
+        images[~composed] = self.naturals[indices[~composed]]
+        natural, compensator = self.pairs[indices[composed] - len(self.naturals)].unbind(dim=1)
+        levels = self.header.step * self.compensators[compensator].short()
+        images[composed] = ufc.compose(self.naturals[natural].short(), levels).to(torch.uint8)
+        return images
+
+    def classes_of(self, indices: Tensor) -> Tensor:
+        """Class numbers int64 [B]: a composed image has that of its natural."""
+        indices = indices.to(self.naturals.device)
+        return torch.cat([self.targets, self.targets[self.pairs[:, 0]]])[indices]
+
+    def raw_labels(self, indices: Tensor) -> Tensor:
+        """Labels float32 [B, C] in the header's space, as they are mixed; one-hot where none are stored."""
+        if self.labels is None:
+            return torch.nn.functional.one_hot(self.classes_of(indices), len(self.header.classes)).float()
+        return self.labels[indices.to(self.labels.device)].float()
+
+    def __getitem__(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
+        indices = torch.atleast_1d(torch.as_tensor(index))
+        labels = self.raw_labels(indices)
+        if self.labels is not None:
+            labels = distribution(labels, self.header.space, self.header.temperature)
+        images = self.images(indices)
+        return (images, labels) if isinstance(index, Tensor) and index.ndim else (images[0], labels[0])
+
+    def to(self, device: torch.device) -> DistilledSet:
+        """The same set, resident on ``device``."""
+        moved = DistilledSet(
+            self.naturals.to(device),
+            self.targets.to(device),
+            self.compensators.to(device),
+            None if self.labels is None else self.labels.to(device),
+            self.header,
+        )
+        moved.__dict__["pairs"] = self.pairs.to(device)
+        return moved
+
+    def ledger(self, ipc: int, real: int, file: int) -> Ledger:
+        """Bytes by purpose; ``real`` and ``file`` are those of the real set and of this set's file."""
+        image = self.naturals[0].numel()
+        natural = self.naturals.numel()
+        compensators = self.compensators.numel()
+        labels = len(self.targets) * _target_dtype(len(self.header.classes)).itemsize + self.header.label_bytes
+        if self.labels is not None:
+            labels += 2 * self.labels.numel()
+        header = file - natural - compensators - labels + self.header.label_bytes
+        total = natural + compensators + labels + header
+        return Ledger(natural, compensators, labels, header, total, ipc * len(self.header.classes) * image, file, real)
+
+    def to_bytes(self) -> bytes:
+        """The file's bytes: the same set gives the same bytes."""
+        tensors = {
+            "naturals": self.naturals,
+            "targets": self.targets.to(_target_dtype(len(self.header.classes))),
+            "compensators": self.compensators,
+        }
+        if self.labels is not None:
+            tensors["labels"] = self.labels.half()
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        return to_safetensors(tensors, metadata={"infer": json.dumps(asdict(self.header), sort_keys=True)})
+
+    def save(self, path: str | Path) -> int:
+        """Write the file whole or not at all; returns its bytes. Raises :class:`UserError` where it cannot."""
+        content = self.to_bytes()
+        write_bytes(Path(path), content)
+        return len(content)
+
+    def export(self, folder: str | Path) -> None:
+        """Write ``folder``/<class>/<number>.png for every image, composed ones too, and ``folder``/labels.csv.
+
+        The table has a line an image: file, class, kind (natural or composed) and the probability of each class.
+        """
+        from PIL import Image
+
+        folder = Path(folder)
+        try:
+            for name in self.header.classes:
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as table:
+                writer = csv.writer(table)
+                writer.writerow(["file", "class", "kind", *self.header.classes])
+                for index in range(len(self)):
+                    image, label = self[index]
+                    name = self.header.classes[int(self.classes_of(torch.tensor([index])))]
+                    file = f"{name}/{index:06d}.png"
+                    pixels = image.permute(1, 2, 0).squeeze(-1).cpu().numpy()
+                    Image.fromarray(pixels).save(folder / file)
+                    kind = "natural" if index < len(self.naturals) else "composed"
+                    writer.writerow([file, name, kind, *(f"{p:.6g}" for p in label.tolist())])
+        except OSError as error:
+            raise UserError(f"export to {folder}: {error.strerror or error}; choose a folder to write to") from error
+
+
+def load(path: str | Path) -> DistilledSet:
+    """Read a distilled file. Its header, shapes and sizes are checked before any tensor is made.
+
+    Raises :class:`UserError` for a file that is missing, truncated, foreign, inconsistent or from a newer version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such distilled file; write one with python distill.py")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = _header(path, (file.metadata() or {}).get("infer"))
+            shapes = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            _check(path, header, {n: (s.get_dtype(), tuple(s.get_shape())) for n, s in shapes.items()})
+            tensors = {name: file.get_tensor(name) for name in shapes}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a whole distilled file ({error}); copy it again or distil anew") from error
+    targets = tensors["targets"].long()
+    if len(targets) and int(targets.max()) >= len(header.classes):
+        raise UserError(f"{path}: class number {int(targets.max())} where there are {len(header.classes)} classes")
+    labels = tensors.get("labels")
+    if labels is not None and not labels.isfinite().all():
+        raise UserError(f"{path}: its labels are not all finite numbers")
+    distilled = DistilledSet(tensors["naturals"], targets, tensors["compensators"], labels, header)
+    if labels is not None and len(labels) != len(distilled):
+        raise UserError(f"{path}: {len(labels)} labels for {len(distilled)} images")
+    return distilled
+
+
+def _header(path: Path, text: str | None) -> Header:
+    try:
+        content = json.loads(text or "")
+        version = content["version"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: a safetensors file, but not a distilled set: it has no infer header") from error
+    if version != VERSION:
+        raise UserError(f"{path}: format version {version}, this infer reads {VERSION}; update infer to read it")
+    try:
+        header = Header(**{f.name: content[f.name] for f in fields(Header)})
+        whole = len(header.mean) == len(header.std) and all(s > 0 for s in header.std) and header.temperature > 0
+        whole = whole and all(isinstance(name, str) for name in header.classes) and header.step > 0
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: its header is incomplete: {error}") from error
+    if not whole or header.space not in ("logits", "probabilities"):
+        raise UserError(f"{path}: its header has values out of range")
+    return header
+
+
+def _check(path: Path, header: Header, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+    """Refuse tensors that do not fit the header or each other."""
+    expected = {"naturals": "U8", "compensators": "I8"}
+    for name in ("naturals", "compensators", "targets"):
+        if name not in tensors:
+            raise UserError(f"{path}: it lacks the tensor {name}")
+    for name, dtype in expected.items():
+        if tensors[name][0] != dtype or len(tensors[name][1]) != 4:
+            raise UserError(f"{path}: {name} is {tensors[name]}, {dtype} of four dimensions was expected")
+    naturals, compensators = tensors["naturals"][1], tensors["compensators"][1]
+    classes = len(header.classes)
+    fits = (
+        naturals[1:] == compensators[1:]
+        and len(header.mean) == naturals[1]
+        and max(naturals[2:]) <= _LARGEST_SIDE
+        and tensors["targets"][0].startswith(("U", "I"))
+        and tensors["targets"][1] == naturals[:1]
+        and classes > 0
+        and (compensators[0] == 0 or 0 < header.compensators_per_round <= compensators[0])
+        and ("labels" in tensors) == (header.labels == "static")
+    )
+    if "labels" in tensors:
+        dtype, shape = tensors["labels"]
+        fits = fits and dtype == "F16" and len(shape) == 2 and shape[1] == classes and shape[0] >= naturals[0]
+    if not fits:
+        raise UserError(f"{path}: its tensors do not fit its header or each other: {tensors}")
+
+
+def _target_dtype(classes: int) -> torch.dtype:
+    return torch.uint8 if classes <= 256 else torch.uint16

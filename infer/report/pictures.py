@@ -1,0 +1,50 @@
+"""Pictures of a distilled set: naturals, compensators, and the images that reading composes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from infer.distilled import DistilledSet
+from infer.store import write_bytes
+
+_ROWS = 10
+
+
+def draw(distilled: DistilledSet, folder: Path) -> None:
+    """Write ``folder``/naturals.png, compensators.png, composed.png, and round0.png, which shows them side by side.
+
+    A compensator is drawn around mid-grey, at half its strength, so that darkening and brightening both show.
+    """
+    header = distilled.header
+    per_row = len(header.classes)
+    _write(distilled.naturals, per_row, folder / "naturals.png")
+    if not len(distilled.compensators):
+        return
+    drawn = (128 + distilled.compensators.short() * header.step // 2).clamp(0, 255).to(torch.uint8)
+    _write(drawn, header.compensators_per_round, folder / "compensators.png")
+    composed = distilled.images(len(distilled.naturals) + torch.arange(len(distilled.pairs)))
+    _write(composed, per_row, folder / "composed.png")
+    # A line a class: the natural, then each compensator of the round beside the image they compose.
+    teachers = header.compensators_per_round
+    lines = []
+    for number in range(min(per_row, _ROWS)):
+        lines.append(distilled.naturals[number])
+        for teacher in range(teachers):
+            lines += [drawn[teacher], composed[teacher * per_row + number]]
+    _write(torch.stack(lines), 1 + 2 * teachers, folder / "round0.png")
+
+
+def _write(images: Tensor, per_row: int, path: Path) -> None:
+    from PIL import Image
+
+    grid = make_grid(images, nrow=per_row, padding=1, pad_value=255)
+    scale = max(1, 48 // images.shape[-1])
+    grid = grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+    buffer = io.BytesIO()
+    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())

@@ -1,0 +1,48 @@
+"""The comparison on screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+SOURCES = {
+    "distilled": "the distilled file",
+    "random_soft": "random naturals, the same labels and bytes",
+    "random_hard": "random naturals, hard labels, the same bytes",
+    "real": "the whole real set",
+}
+
+
+def comparison(result: Mapping[str, Any]) -> Table:
+    """The students of ``result`` (the content of result.json), a line each."""
+    sizes, images = result["bytes"], result["images"]
+    table = Table(
+        title=f"{result['dataset']}, {result['method']}, ipc {result['ipc']}: test accuracy (last epoch, "
+        f"mean and std over {max(row['seeds'] for row in result['students'])} seeds)",
+        caption=f"{images['natural_per_class']} naturals a class + {images['compensators']} compensators -> "
+        f"{images['composed_per_class']} more images a class; budget {sizes['budget']:,} B, file {sizes['file']:,} B, "
+        f"real set {sizes['real']:,} B",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for column in ("student", "trained on"):
+        table.add_column(column)
+    for column in ("bytes", "accuracy %", "seconds a student"):
+        table.add_column(column, justify="right")
+    for row in result["students"]:
+        table.add_row(
+            row["backbone"],
+            SOURCES[row["source"]],
+            f"{row['bytes']:,}",
+            f"{100 * row['accuracy_mean']:.1f} ± {100 * row['accuracy_std']:.1f}",
+            f"{row['seconds'] / row['seeds']:.1f}",
+        )
+    return table
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print the comparison."""
+    Console(width=None if Console().is_terminal else 120).print(comparison(result))

@@ -1,0 +1,310 @@
+"""The types of our configuration keys and the checks of their values; the values themselves are in conf/.
+
+A mistake ends here, before any folder is made and before torch is imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from infer.errors import UserError, choices
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+@dataclass
+class DatasetConfig:
+    """conf/dataset."""
+
+    name: str = MISSING
+    kind: str = MISSING
+    torchvision: str | None = MISSING
+    root: str | None = MISSING
+    data_dir: str = MISSING
+    image_size: int = MISSING
+    channels: int = MISSING
+    crop: int = MISSING
+    flip: bool = MISSING
+    test_fraction: float | None = MISSING
+    split_seed: int = MISSING
+
+    def check(self, at: str) -> None:
+        _one_of(f"{at}kind", self.kind, ["digits", "torchvision", "folder"])
+        _one_of(f"{at}channels", self.channels, [1, 3])
+        _within(f"{at}image_size", self.image_size, 4, 1024)
+        _within(f"{at}crop", self.crop, 0, self.image_size)
+        if self.test_fraction is not None:
+            _within(f"{at}test_fraction", self.test_fraction, 0.01, 0.9)
+        _path_part(f"{at}name", self.name)
+
+
+@dataclass
+class BackboneConfig:
+    """conf/backbone."""
+
+    name: str = MISSING
+    stem: str = "auto"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def check(self, at: str) -> None:
+        _one_of(f"{at}stem", self.stem, ["auto", "small", "full"])
+
+
+@dataclass
+class TeachersConfig:
+    """conf/teachers."""
+
+    backbones: list[str] = MISSING
+    seed: int = MISSING
+    margin: float = MISSING
+
+    def check(self, at: str) -> None:
+        if not self.backbones or len(set(self.backbones)) != len(self.backbones):
+            raise UserError(f"{at}backbones={self.backbones}: give one or more backbones, each once")
+        _within(f"{at}margin", self.margin, 0, 1)
+
+
+@dataclass
+class StudentsConfig:
+    """conf/students."""
+
+    backbones: list[str] = MISSING
+    seeds: int = MISSING
+    real: bool = MISSING
+
+    def check(self, at: str) -> None:
+        _within(f"{at}seeds", self.seeds, 1, 1000)
+
+
+@dataclass
+class WeightsConfig:
+    """How weights are trained, a part of conf/recipe."""
+
+    batch: int = MISSING
+    optimizer: str = MISSING
+    lr: float = MISSING
+    weight_decay: float = MISSING
+    schedule: str = MISSING
+
+    def check(self, at: str) -> None:
+        _one_of(f"{at}optimizer", self.optimizer, ["sgd", "adamw"])
+        _one_of(f"{at}schedule", self.schedule, ["cosine", "one_cycle"])
+        _within(f"{at}batch", self.batch, 1, 65536)
+        _within(f"{at}lr", self.lr, 1e-9, 100)
+
+
+@dataclass
+class TeacherRecipe(WeightsConfig):
+    """recipe.teacher."""
+
+    epochs: int = MISSING
+
+    def check(self, at: str) -> None:
+        super().check(at)
+        _within(f"{at}epochs", self.epochs, 1, 100_000)
+
+
+@dataclass
+class StudentRecipe(WeightsConfig):
+    """recipe.student."""
+
+    epochs: int | None = MISSING
+    steps: int | None = MISSING
+    real_epochs: int = MISSING
+    temperature: float = MISSING
+
+    def check(self, at: str) -> None:
+        super().check(at)
+        if (self.epochs is None) == (self.steps is None):
+            raise UserError(
+                f"{at}epochs={self.epochs} and {at}steps={self.steps}: "
+                "give one of them, and null for the other"
+            )
+        _within(f"{at}epochs or steps", self.epochs or self.steps or 0, 1, 10**8)
+        _within(f"{at}temperature", self.temperature, 0.01, 1000)
+
+
+@dataclass
+class UFCRecipe:
+    """recipe.ufc."""
+
+    steps: int = MISSING
+    lr: float = MISSING
+    bn_weight: float = MISSING
+    first_weight: float = MISSING
+    jitter: int = MISSING
+    batch: int = MISSING
+
+    def check(self, at: str) -> None:
+        _within(f"{at}steps", self.steps, 1, 10**7)
+        _within(f"{at}batch", self.batch, 1, 10**6)
+        _within(f"{at}jitter", self.jitter, 0, 1024)
+
+
+@dataclass
+class RecipeConfig:
+    """conf/recipe."""
+
+    teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
+    ufc: UFCRecipe = field(default_factory=UFCRecipe)
+    student: StudentRecipe = field(default_factory=StudentRecipe)
+
+
+@dataclass
+class BudgetConfig:
+    """conf/budget."""
+
+    fill: bool = MISSING
+
+
+@dataclass
+class MixingConfig:
+    """conf/mixing."""
+
+    kind: str = MISSING
+    alpha: float = MISSING
+    natural_ratio: float | None = MISSING
+
+    def check(self, at: str) -> None:
+        _one_of(f"{at}kind", self.kind, ["mixup", "cutmix", "none"])
+        _within(f"{at}alpha", self.alpha, 1e-3, 1e3)
+        if self.natural_ratio is not None:
+            _within(f"{at}natural_ratio", self.natural_ratio, 0, 1)
+
+
+@dataclass
+class LabelsConfig:
+    """conf/labels."""
+
+    kind: str = MISSING
+    space: str = MISSING
+
+    def check(self, at: str) -> None:
+        _one_of(f"{at}kind", self.kind, ["static", "dynamic", "hard"])
+        _one_of(f"{at}space", self.space, ["logits", "probabilities"])
+
+
+@dataclass
+class TrainerConfig:
+    """conf/trainer."""
+
+    accelerator: str = MISSING
+    devices: int = MISSING
+    strategy: str = MISSING
+    precision: str = MISSING
+
+    def check(self, at: str) -> None:
+        _one_of(f"{at}accelerator", self.accelerator, ["auto", "cpu", "gpu", "mps"])
+        _one_of(f"{at}strategy", self.strategy, ["auto", "ddp", "ddp_spawn"])
+        _one_of(f"{at}precision", self.precision, ["32-true", "bf16-mixed", "16-mixed"])
+        _within(f"{at}devices", self.devices, 1, 4096)
+
+
+@dataclass
+class MethodConfig:
+    """conf/method."""
+
+    name: str = MISSING
+
+    def check(self, at: str) -> None:
+        _one_of(f"{at}name", self.name, ["infer", "random"])
+
+
+@dataclass
+class SourceConfig:
+    """conf/source."""
+
+    kind: str = MISSING
+    path: str | None = None
+
+    def check(self, at: str) -> None:
+        _one_of(f"{at}kind", self.kind, ["real", "random", "distilled"])
+
+
+@dataclass
+class BaseConfig:
+    """conf/base.yaml: what both commands share."""
+
+    ipc: int = MISSING
+    seed: int = MISSING
+    output: str = MISSING
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    teachers: TeachersConfig = field(default_factory=TeachersConfig)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    mixing: MixingConfig = field(default_factory=MixingConfig)
+    labels: LabelsConfig = field(default_factory=LabelsConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logger: dict[str, Any] = field(default_factory=dict)
+
+    def check(self, at: str) -> None:
+        _within(f"{at}ipc", self.ipc, 1, 10**6)
+        _within(f"{at}seed", self.seed, 0, 2**31)
+
+
+@dataclass
+class DistillConfig(BaseConfig):
+    """conf/distill.yaml."""
+
+    method: MethodConfig = field(default_factory=MethodConfig)
+    students: StudentsConfig = field(default_factory=StudentsConfig)
+
+
+@dataclass
+class TrainConfig(BaseConfig):
+    """conf/train.yaml."""
+
+    source: SourceConfig = field(default_factory=SourceConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+
+
+def register() -> None:
+    """Make the schemas known to Hydra's defaults lists."""
+    store = ConfigStore.instance()
+    store.store(name="distill_schema", node=DistillConfig)
+    store.store(name="train_schema", node=TrainConfig)
+
+
+def checked(config: DictConfig) -> Any:
+    """The typed configuration of a run; raises where a value is missing, of the wrong type or out of range."""
+    typed = OmegaConf.to_object(config)
+    _check_below(typed, "")
+    return typed
+
+
+def _check_below(node: Any, at: str) -> None:
+    if hasattr(node, "check"):
+        node.check(at)
+    for part in fields(node):
+        value = getattr(node, part.name)
+        if is_dataclass(value):
+            _check_below(value, f"{at}{part.name}.")
+
+
+def backbone(name: str) -> BackboneConfig:
+    """The configuration of ``name``: conf/backbone/<name>.yaml, or the timm model of that name."""
+    path = CONF / "backbone" / f"{name}.yaml"
+    if not path.is_file():
+        return BackboneConfig(name=name)
+    merged = OmegaConf.merge(OmegaConf.structured(BackboneConfig), OmegaConf.load(path))
+    return cast(BackboneConfig, checked(cast(DictConfig, merged)))
+
+
+def _one_of(key: str, value: object, known: list[Any]) -> None:
+    if value not in known:
+        raise choices(key, value, [str(k) for k in known])
+
+
+def _within(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UserError(f"{key}={value}: must lie between {low} and {high}")
+
+
+def _path_part(key: str, value: str) -> None:
+    if not value or "/" in value or value.startswith("."):
+        raise UserError(f"{key}={value}: names a folder below output=; it must have no slash and no leading dot")

@@ -1,0 +1,323 @@
+"""The stages of a run: each is made when missing, resumed when unfinished, and reused when there."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.loggers import Logger
+from safetensors.torch import load as from_safetensors
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from infer import ufc
+from infer.backbones import build, frozen, require_batch_norm
+from infer.data import Pictures, Splits
+from infer.data.batches import loader
+from infer.distilled import DistilledSet
+from infer.errors import UserError
+from infer.labels import Ensemble
+from infer.lit import (
+    Classifier,
+    CompensatorModule,
+    Hardware,
+    Optimiser,
+    StudentModule,
+    TeacherModule,
+    fit,
+    forget,
+    test_accuracy,
+)
+from infer.mixing import passes, student_batch
+from infer.schema import BackboneConfig, BaseConfig, backbone
+from infer.store import claim, read_json, write_bytes, write_json
+
+log = logging.getLogger("infer")
+
+_EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every stage works with: the data, the configuration, the machine and the loggers."""
+
+    data: Splits
+    config: BaseConfig
+    hardware: Hardware
+    loggers: Sequence[Logger] = ()
+
+    def network(self, options: BackboneConfig) -> nn.Module:
+        """A new network of that backbone for this data."""
+        data = self.data
+        return build(options.name, options.options, options.stem, len(data.classes), data.channels, data.side)
+
+    def accuracy(self, module: Classifier) -> float:
+        """Test accuracy in 0 to 1."""
+        size = len(self.data.test)
+
+        def draw(step: int) -> Tensor:
+            return torch.arange(step * _EVALUATION_BATCH, min((step + 1) * _EVALUATION_BATCH, size))
+
+        batches = loader(self.data.test, draw, math.ceil(size / _EVALUATION_BATCH))
+        return test_accuracy(module, batches, self.hardware)
+
+    @property
+    def _module_options(self) -> dict[str, Any]:
+        return {
+            "moments": self.data.moments,
+            "classes": len(self.data.classes),
+            "crop": self.config.dataset.crop,
+            "flip": self.config.dataset.flip,
+        }
+
+    def identity(self, **more: Any) -> dict[str, Any]:
+        """What makes a result on this data the same result, besides ``more``."""
+        dataset = self.config.dataset
+        return {
+            "data": self.data.fingerprint,
+            "crop": dataset.crop,
+            "flip": dataset.flip,
+            "precision": self.hardware.precision,
+            **more,
+        }
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained, frozen network, its test accuracy, the seconds it took, and its file."""
+
+    name: str
+    network: nn.Module
+    accuracy: float
+    seconds: float
+    file: Path
+
+
+def train_teacher(bench: Bench, name: str, options: BackboneConfig, seed: int) -> Teacher:
+    """The teacher of that backbone and seed, in outputs/train/<dataset>/<name>/seed<k>."""
+    recipe = bench.config.recipe.teacher
+    settings = bench.identity(backbone=asdict(options), recipe=asdict(recipe), seed=seed)
+    folder = claim(Path(bench.config.output, "train", bench.data.name, name, f"seed{seed}"), settings)
+    file = folder / "teacher.safetensors"
+    torch.manual_seed(seed)
+    network = bench.network(options)
+    result = read_json(folder / "result.json")
+    if result is None:
+        train = bench.data.train
+        batch = min(recipe.batch, len(train))
+        length = len(train) // batch
+        steps = recipe.epochs * length
+        log.info("teacher %s: training, %d epochs of %d steps", name, recipe.epochs, length)
+        module = TeacherModule(
+            name,
+            network,
+            optimiser=Optimiser(recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.schedule, steps),
+            **bench._module_options,
+        )
+        batches = loader(train, lambda step: passes(len(train), batch, step * batch, seed), length)
+        seconds = fit(module, batches, steps, seed, folder, "teacher", bench.hardware, bench.loggers)
+        weights = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
+        write_bytes(file, to_safetensors(weights))
+        result = {"dataset": bench.data.name, "backbone": name, "seed": seed, "accuracy": bench.accuracy(module)}
+        result["seconds"] = round(seconds, 2)
+        write_json(folder / "result.json", result)
+        forget(folder, "teacher")
+    else:
+        load_weights(network, file)
+    log.info("teacher %s: test accuracy %.2f %% (%s)", name, 100 * result["accuracy"], folder)
+    return Teacher(name, frozen(network.cpu()), result["accuracy"], result["seconds"], file)
+
+
+def load_weights(network: nn.Module, file: Path) -> None:
+    """Fill ``network`` from a teacher's file."""
+    try:
+        network.load_state_dict(from_safetensors(file.read_bytes()))
+    except (OSError, RuntimeError, ValueError) as error:
+        cure = "restore it, or remove its folder so that it is trained anew"
+        raise UserError(f"{file}: cannot be read as this teacher; {cure}") from error
+
+
+def train_teachers(bench: Bench) -> list[Teacher]:
+    """All teachers of the configuration; refuses backbones without BatchNorm and teachers near chance."""
+    config = bench.config.teachers
+    options = {name: backbone(name) for name in config.backbones}
+    for name, option in options.items():
+        require_batch_norm(name, bench.network(option))
+    teachers = [train_teacher(bench, name, option, config.seed) for name, option in options.items()]
+    least = bench.data.chance + config.margin * (1 - bench.data.chance)
+    for teacher in teachers:
+        if teacher.accuracy < least:
+            raise UserError(
+                f"teachers.backbones={teacher.name}: its test accuracy {teacher.accuracy:.1%} is near chance "
+                f"({bench.data.chance:.1%}; teachers.margin asks for {least:.1%}); train it longer "
+                "(recipe.teacher.epochs), change recipe.teacher.lr, or leave it out"
+            )
+    return teachers
+
+
+class Compensators:
+    """Optimises compensators against every teacher, and keeps each batch of rounds that is done."""
+
+    def __init__(self, bench: Bench, teachers: Sequence[Teacher], folder: Path) -> None:
+        self.bench = bench
+        self.teachers = teachers
+        self.folder = folder
+        self.seconds = 0.0
+
+    def __call__(self, naturals: Tensor, targets: Tensor) -> Tensor:
+        """Compensators float32 [K, M, ch, H, W] of ``naturals`` uint8 [K, C, ch, H, W]."""
+        rounds, classes = targets.shape
+        at_once = max(1, self.bench.config.recipe.ufc.batch // max(classes, 1))
+        per_teacher = []
+        for teacher in self.teachers:
+            log.info("compensators of %s: %d rounds of %d images", teacher.name, rounds, classes)
+            parts = [
+                self._optimise(teacher, first, naturals[first : first + at_once], targets[first : first + at_once])
+                for first in range(0, rounds, at_once)
+            ]
+            per_teacher.append(torch.cat(parts) if parts else torch.empty(0, *naturals.shape[2:]))
+        return torch.stack(per_teacher, dim=1)
+
+    def _optimise(self, teacher: Teacher, first: int, naturals: Tensor, targets: Tensor) -> Tensor:
+        recipe = self.bench.config.recipe.ufc
+        name = f"compensators-{teacher.name}-{first}"
+        file = self.folder / f"{name}.safetensors"
+        if not file.exists():
+            module = CompensatorModule(
+                teacher.name,
+                teacher.network,
+                naturals,
+                targets,
+                self.bench.data.moments,
+                recipe.steps,
+                recipe.lr,
+                recipe.bn_weight,
+                recipe.first_weight,
+                recipe.jitter,
+            )
+            length = _epoch(recipe.steps)
+            batches = loader(_Nothing(), lambda step: torch.tensor([step]), length)
+            bench = self.bench
+            seconds = fit(
+                module, batches, recipe.steps, bench.config.seed, self.folder, name, bench.hardware, bench.loggers
+            )
+            content = {"u": module.u.detach().cpu(), "seconds": torch.tensor(seconds)}
+            write_bytes(file, to_safetensors(content))
+            forget(self.folder, name)
+        done = from_safetensors(file.read_bytes())
+        self.seconds += float(done["seconds"])
+        return done["u"]
+
+
+class _Nothing:
+    """A dataset for a stage whose data are with the module."""
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        return indices
+
+
+def label(unlabelled: DistilledSet, teachers: Sequence[Teacher], moments: tuple[Tensor, Tensor]) -> DistilledSet:
+    """``unlabelled`` with the labels that its header names (METHOD section 3)."""
+    header = unlabelled.header
+    if header.labels == "dynamic":
+        sizes = (t.numel() * t.element_size() for teacher in teachers for t in teacher.network.state_dict().values())
+        return replace(unlabelled, header=replace(header, label_bytes=sum(sizes)))
+    if header.labels == "hard":
+        return unlabelled
+    ensemble = Ensemble([teacher.network for teacher in teachers], header.space, header.temperature)
+    labels = [
+        ensemble(ufc.normalise(unlabelled.images(indices), *moments)).half()
+        for indices in torch.arange(len(unlabelled)).split(_EVALUATION_BATCH)
+    ]
+    return replace(unlabelled, labels=torch.cat(labels))
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What a student trains on: batches of (images uint8, labels float32 [B, C]).
+
+    ``naturals`` images come first, ``composed`` ones after them; ``ensemble`` labels on the fly in place of the labels.
+    """
+
+    source: DistilledSet | Pictures
+    classes: int
+    naturals: int
+    composed: int
+    space: str
+    temperature: float
+    ensemble: Ensemble | None = None
+
+    @classmethod
+    def of_set(cls, distilled: DistilledSet, teachers: Sequence[nn.Module]) -> Labelled:
+        """A distilled set; its ``teachers`` label where its labels are dynamic."""
+        header = distilled.header
+        naturals, composed = len(distilled.naturals), len(distilled.pairs)
+        space, temperature = header.space, header.temperature
+        ensemble = Ensemble(teachers, space, temperature) if header.labels == "dynamic" else None
+        return cls(distilled, len(header.classes), naturals, composed, space, temperature, ensemble)
+
+    @classmethod
+    def of_pictures(cls, pictures: Pictures, classes: int) -> Labelled:
+        """Real pictures with their classes as labels."""
+        return cls(pictures, classes, len(pictures), 0, "probabilities", 1.0)
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        if isinstance(self.source, DistilledSet):
+            return self.source.images(indices), self.source.raw_labels(indices)
+        images, targets = self.source[indices]
+        return images, nn.functional.one_hot(targets, self.classes).float()
+
+
+def student_steps(bench: Bench, images: int, teachers: int, dynamic: bool) -> int:
+    """Steps of every student of a table, from the size of its distilled set; dynamic labels take M + 1 times fewer."""
+    recipe = bench.config.recipe.student
+    steps = recipe.steps or (recipe.epochs or 0) * math.ceil(images / recipe.batch)
+    return max(1, steps // (teachers + 1)) if dynamic else steps
+
+
+def train_student(
+    bench: Bench, name: str, options: BackboneConfig, source: Labelled, steps: int, seed: int, folder: Path
+) -> Mapping[str, Any]:
+    """The result of one student, kept in ``folder``: {accuracy, seconds, steps}."""
+    result = read_json(folder / "result.json")
+    if result is not None:
+        return result
+    recipe, mixing = bench.config.recipe.student, bench.config.mixing
+    torch.manual_seed(seed)
+    module = StudentModule(
+        name,
+        bench.network(options),
+        optimiser=Optimiser(recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.schedule, steps),
+        mixing=mixing.kind,
+        alpha=mixing.alpha,
+        space=source.space,
+        temperature=source.temperature,
+        ensemble=source.ensemble,
+        **bench._module_options,
+    )
+
+    def draw(step: int) -> Tensor:
+        return student_batch(source.naturals, source.composed, recipe.batch, mixing.natural_ratio, step, seed)
+
+    batches = loader(source, draw, _epoch(steps))
+    seconds = fit(module, batches, steps, seed, folder, "student", bench.hardware, bench.loggers)
+    result = {"accuracy": bench.accuracy(module), "seconds": round(seconds, 2), "steps": steps}
+    write_json(folder / "result.json", result)
+    forget(folder, "student")
+    return result
+
+
+def _epoch(steps: int) -> int:
+    """Steps between two checkpoints: some twenty of them a stage."""
+    return max(1, min(steps, math.ceil(steps / 20)))
+
+
+def elapsed(start: float) -> float:
+    """Seconds since ``start`` of time.perf_counter, to the hundredth."""
+    return round(time.perf_counter() - start, 2)
