@@ -1,4 +1,4 @@
-"""Networks by name: timm's, torchvision's ShuffleNetV2, and the field's ConvNet, with stems that suit the image size."""
+"""Networks by name: timm's, torchvision's ShuffleNetV2, the field's ConvNet; stems that suit the image size."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def build(name: str, options: Mapping[str, Any], stem: str, classes: int, channe
         _first_convolution(model, stride=1)
         if isinstance(getattr(model, "maxpool", None), nn.Module):
             model.maxpool = nn.Identity()
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(memory_format=torch.channels_last)
 
 
 def _first_convolution(model: nn.Module, channels: int | None = None, stride: int | None = None) -> None:

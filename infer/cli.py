@@ -35,15 +35,37 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
                 raise
             _fail(one_line(error, config))
 
+    helped = {"--help", "-h"}.intersection(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over and does not print them
     try:
-        run()
+        if helped:
+            show_help(name, [given for given in sys.argv[1:] if given not in helped])
+        else:
+            run()
     except (HydraException, OmegaConfBaseException) as error:
         if full:
             raise
         _fail(one_line(error, None))
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on where this one stopped", code=130)
+
+
+def show_help(name: str, overrides: list[str]) -> None:
+    """Print the groups with their options, and the configuration that ``overrides`` compose.
+
+    Ours, because Hydra's copies its whole configuration store for every group it lists, and takes seconds.
+    """
+    groups = sorted(path for path in schema.CONF.iterdir() if path.is_dir())
+    with hydra.initialize_config_dir(str(schema.CONF), version_base="1.3"):
+        config = hydra.compose(name, overrides)
+    print(f"python {name}.py [key=value ...]    one run")
+    print(f"python {name}.py -m key=a,b ...     a run for every combination\n")
+    print("Groups, chosen by group=option:")
+    for group in groups:
+        if group.name in config or group.name == "recipe":
+            print(f"  {group.name}: {', '.join(sorted(option.stem for option in group.glob('*.yaml')))}")
+    print(f"\nKeys, set by key=value; these are the values of this command:\n{OmegaConf.to_yaml(config)}")
+    print("See also: --cfg job (the configuration alone), --hydra-help, --info.")
 
 
 def _fail(line: str, code: int = 2) -> None:

@@ -1,7 +1,7 @@
 """The distilled set: what the file holds, and the images that reading composes from it.
 
-The file is safetensors: ``naturals`` uint8 [N, ch, H, W], ``targets`` [N] (the smallest unsigned integer that holds
-them), ``compensators`` int8 [U, ch, H, W] in steps of ``step`` pixel levels, ``labels`` float16 [N + P, C] (absent where
+The file is safetensors: ``naturals`` uint8 [N, ch, H, W], ``targets`` [N] (the smallest unsigned integers that hold
+them), ``compensators`` int8 [U, ch, H, W] in steps of ``step`` pixel levels, ``labels`` float16 [N + P, C] (none where
 labels are hard or dynamic), and one metadata entry, ``infer``: the JSON of :class:`Header`.
 
 Nothing says which natural a compensator is added to, because the order does: the j-th natural of a class belongs to

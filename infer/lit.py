@@ -1,24 +1,14 @@
-"""The Lightning side: thin modules around the pure functions, and one way to fit and to test them."""
+"""The Lightning side: thin modules that call the pure functions and log."""
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
-from pytorch_lightning.loggers import CSVLogger, Logger
-from pytorch_lightning.strategies import DDPStrategy, Strategy
+from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
 from infer import ufc
@@ -88,7 +78,7 @@ class Classifier(LightningModule):
         """Logits float32 [B, C] of ``images`` in pixel levels."""
         return self.network(self.inputs(images)).float()
 
-    def test_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Accuracy of the whole test split."""
         images, targets = batch
         self.accuracy(self(images), targets)
@@ -102,7 +92,7 @@ class Classifier(LightningModule):
 class TeacherModule(Classifier):
     """Pretraining on the real pictures: cross-entropy with the classes."""
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch of (images, class numbers)."""
         images, targets = batch
         loss = F.cross_entropy(self(augment(images, self.crop, self.flip)), targets)
@@ -137,7 +127,7 @@ class StudentModule(Classifier):
         if self.ensemble:
             self.ensemble.to(self.device)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch of (images, labels)."""
         images, labels = batch
         images = self.inputs(augment(images, self.crop, self.flip))
@@ -198,7 +188,7 @@ class CompensatorModule(LightningModule):
             state.zero_()
             state[self.own] = kept
 
-    def training_step(self, _: Tensor, __: int) -> Tensor | None:
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor | None:
         """One step of every own round: jitter, objective, and the sum whose gradient each round gets its own of."""
         own = self.own
         u = self.u[own]
@@ -245,151 +235,3 @@ class CompensatorModule(LightningModule):
     def _moments(self) -> list[Tensor]:
         state = self.trainer.optimizers[0].state.get(self.u, {})
         return [state[key] for key in ("exp_avg", "exp_avg_sq") if key in state]
-
-
-class SeededSteps(Callback):
-    """Seeds torch at every step from the seed and the step: a resumed run draws what the unbroken one would have."""
-
-    def __init__(self, seed: int, same_on_all: bool) -> None:
-        self.seed = seed
-        self.same_on_all = same_on_all
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Before the step's first draw; processes draw apart unless ``same_on_all``."""
-        rank = 0 if self.same_on_all else trainer.global_rank
-        torch.manual_seed((self.seed * 1_000_003 + trainer.global_step) * 4099 + rank)
-
-
-class IndependentRounds(DDPStrategy):
-    """DDP's processes without its gradient exchange: compensators are independent problems."""
-
-    def configure_ddp(self) -> None:
-        """Leave the module as it is."""
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Lightning's accelerator, devices, strategy and precision."""
-
-    accelerator: str = "cpu"
-    devices: int = 1
-    strategy: str = "auto"
-    precision: str = "32-true"
-
-
-def metrics_logger(folder: Path) -> CSVLogger:
-    """``folder``/metrics.csv, going on where an earlier stage or a stopped run left it; Lightning's starts anew."""
-    path = folder / "metrics.csv"
-    before = path.read_text() if path.exists() else ""
-    logger = CSVLogger(str(folder), name="", version="")
-    experiment = logger.experiment
-    if before:
-        path.write_text(before)
-        experiment.metrics_keys = before.partition("\n")[0].strip().split(",")
-    return logger
-
-
-class Stopwatch(Callback):
-    """Seconds of training, those of stopped runs counted in."""
-
-    def __init__(self, before: float) -> None:
-        self.before = before
-        self.started = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """So far."""
-        return self.before + time.perf_counter() - self.started
-
-    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """A resumed run counts on."""
-        checkpoint["seconds"] = self.seconds
-
-
-def fit(
-    module: LightningModule,
-    batches: DataLoader[Any],
-    steps: int,
-    seed: int,
-    folder: Path,
-    name: str,
-    hardware: Hardware,
-    loggers: Sequence[Logger],
-) -> float:
-    """Train ``module`` for ``steps`` steps of ``batches``, from ``folder``/``name``.ckpt where a run stopped.
-
-    A checkpoint is written after every epoch; the caller keeps the result and then calls :func:`forget`. Returns the
-    seconds it took.
-    """
-    checkpoint = folder / f"{name}.ckpt"
-    resumed = torch.load(checkpoint, weights_only=True, mmap=True) if checkpoint.exists() else {}
-    stopwatch = Stopwatch(resumed.get("seconds", 0.0))
-    independent = isinstance(module, CompensatorModule)
-    strategy: str | Strategy = hardware.strategy
-    if independent and hardware.strategy.startswith("ddp"):
-        strategy = IndependentRounds(start_method="spawn" if "spawn" in hardware.strategy else "popen")
-    callbacks: list[Callback] = [
-        stopwatch,
-        SeededSteps(seed, same_on_all=independent),
-        ModelCheckpoint(folder, name, enable_version_counter=False, every_n_epochs=1),
-    ]
-    if sys.stdout.isatty():
-        callbacks.append(RichProgressBar(refresh_rate=10))
-    with _quiet():
-        trainer = Trainer(
-            accelerator=hardware.accelerator,
-            devices=hardware.devices,
-            strategy=strategy,
-            precision=hardware.precision,  # type: ignore[arg-type]
-            max_epochs=-1,
-            max_steps=steps,
-            logger=[metrics_logger(folder), *loggers],
-            callbacks=callbacks,
-            enable_progress_bar=sys.stdout.isatty(),
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            log_every_n_steps=50,
-        )
-        module.train()
-        trainer.fit(module, batches, ckpt_path=checkpoint if resumed else None, weights_only=True)
-    return stopwatch.seconds
-
-
-def forget(folder: Path, name: str) -> None:
-    """Remove the checkpoint of a stage whose result is kept."""
-    (folder / f"{name}.ckpt").unlink(missing_ok=True)
-
-
-def test_accuracy(module: Classifier, batches: DataLoader[Any], hardware: Hardware) -> float:
-    """Share of the test pictures that ``module`` gets right, in 0 to 1; on one device, whatever it trained on."""
-    with _quiet():
-        trainer = Trainer(
-            accelerator=hardware.accelerator,
-            devices=1,
-            precision=hardware.precision,  # type: ignore[arg-type]
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-        return float(trainer.test(module, batches, verbose=False)[0]["accuracy"])
-
-
-class _quiet(warnings.catch_warnings):  # noqa: N801
-    """Lightning without its advice; what remains is worth reading."""
-
-    def __enter__(self) -> None:  # type: ignore[override]
-        super().__enter__()
-        for name in ("pytorch_lightning", "lightning.pytorch"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        for advice in (
-            ".*does not have many workers.*",  # batches are resident: workers would only copy them
-            ".*exists and is not empty.*",  # the folder is the run's own
-            ".*isinstance.treespec, LeafSpec.*",
-            ".*You defined a `training_step` but.*",
-            ".*number of training batches.*",
-            ".*Starting from v1.9.0.*",
-        ):
-            warnings.filterwarnings("ignore", message=advice)
-

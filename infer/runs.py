@@ -22,7 +22,7 @@ from infer.budget import Split, infer_split, natural_split
 from infer.data import Splits, sources
 from infer.distilled import DistilledSet, Header, load
 from infer.errors import UserError
-from infer.lit import Hardware
+from infer.fitting import Hardware
 from infer.methods import METHODS, Stored
 from infer.methods.random import distil as pick_random
 from infer.methods.stored import naturals

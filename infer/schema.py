@@ -33,7 +33,7 @@ class DatasetConfig:
     test_fraction: float | None = MISSING
     split_seed: int = MISSING
 
-    def check(self, at: str) -> None:
+    def _check(self, at: str) -> None:
         _one_of(f"{at}kind", self.kind, ["digits", "torchvision", "folder"])
         _one_of(f"{at}channels", self.channels, [1, 3])
         _within(f"{at}image_size", self.image_size, 4, 1024)
@@ -48,10 +48,11 @@ class BackboneConfig:
     """conf/backbone."""
 
     name: str = MISSING
+    model: str = MISSING
     stem: str = "auto"
     options: dict[str, Any] = field(default_factory=dict)
 
-    def check(self, at: str) -> None:
+    def _check(self, at: str) -> None:
         _one_of(f"{at}stem", self.stem, ["auto", "small", "full"])
 
 
@@ -63,7 +64,7 @@ class TeachersConfig:
     seed: int = MISSING
     margin: float = MISSING
 
-    def check(self, at: str) -> None:
+    def _check(self, at: str) -> None:
         if not self.backbones or len(set(self.backbones)) != len(self.backbones):
             raise UserError(f"{at}backbones={self.backbones}: give one or more backbones, each once")
         _within(f"{at}margin", self.margin, 0, 1)
@@ -77,7 +78,7 @@ class StudentsConfig:
     seeds: int = MISSING
     real: bool = MISSING
 
-    def check(self, at: str) -> None:
+    def _check(self, at: str) -> None:
         _within(f"{at}seeds", self.seeds, 1, 1000)
 
 
@@ -91,7 +92,7 @@ class WeightsConfig:
     weight_decay: float = MISSING
     schedule: str = MISSING
 
-    def check(self, at: str) -> None:
+    def _check(self, at: str) -> None:
         _one_of(f"{at}optimizer", self.optimizer, ["sgd", "adamw"])
         _one_of(f"{at}schedule", self.schedule, ["cosine", "one_cycle"])
         _within(f"{at}batch", self.batch, 1, 65536)
@@ -104,8 +105,8 @@ class TeacherRecipe(WeightsConfig):
 
     epochs: int = MISSING
 
-    def check(self, at: str) -> None:
-        super().check(at)
+    def _check(self, at: str) -> None:
+        super()._check(at)
         _within(f"{at}epochs", self.epochs, 1, 100_000)
 
 
@@ -118,12 +119,11 @@ class StudentRecipe(WeightsConfig):
     real_epochs: int = MISSING
     temperature: float = MISSING
 
-    def check(self, at: str) -> None:
-        super().check(at)
+    def _check(self, at: str) -> None:
+        super()._check(at)
         if (self.epochs is None) == (self.steps is None):
             raise UserError(
-                f"{at}epochs={self.epochs} and {at}steps={self.steps}: "
-                "give one of them, and null for the other"
+                f"{at}epochs={self.epochs} and {at}steps={self.steps}: give one of them, and null for the other"
             )
         _within(f"{at}epochs or steps", self.epochs or self.steps or 0, 1, 10**8)
         _within(f"{at}temperature", self.temperature, 0.01, 1000)
@@ -140,7 +140,7 @@ class UFCRecipe:
     jitter: int = MISSING
     batch: int = MISSING
 
-    def check(self, at: str) -> None:
+    def _check(self, at: str) -> None:
         _within(f"{at}steps", self.steps, 1, 10**7)
         _within(f"{at}batch", self.batch, 1, 10**6)
         _within(f"{at}jitter", self.jitter, 0, 1024)
@@ -170,7 +170,7 @@ class MixingConfig:
     alpha: float = MISSING
     natural_ratio: float | None = MISSING
 
-    def check(self, at: str) -> None:
+    def _check(self, at: str) -> None:
         _one_of(f"{at}kind", self.kind, ["mixup", "cutmix", "none"])
         _within(f"{at}alpha", self.alpha, 1e-3, 1e3)
         if self.natural_ratio is not None:
@@ -184,7 +184,7 @@ class LabelsConfig:
     kind: str = MISSING
     space: str = MISSING
 
-    def check(self, at: str) -> None:
+    def _check(self, at: str) -> None:
         _one_of(f"{at}kind", self.kind, ["static", "dynamic", "hard"])
         _one_of(f"{at}space", self.space, ["logits", "probabilities"])
 
@@ -198,7 +198,7 @@ class TrainerConfig:
     strategy: str = MISSING
     precision: str = MISSING
 
-    def check(self, at: str) -> None:
+    def _check(self, at: str) -> None:
         _one_of(f"{at}accelerator", self.accelerator, ["auto", "cpu", "gpu", "mps"])
         _one_of(f"{at}strategy", self.strategy, ["auto", "ddp", "ddp_spawn"])
         _one_of(f"{at}precision", self.precision, ["32-true", "bf16-mixed", "16-mixed"])
@@ -211,7 +211,7 @@ class MethodConfig:
 
     name: str = MISSING
 
-    def check(self, at: str) -> None:
+    def _check(self, at: str) -> None:
         _one_of(f"{at}name", self.name, ["infer", "random"])
 
 
@@ -222,7 +222,7 @@ class SourceConfig:
     kind: str = MISSING
     path: str | None = None
 
-    def check(self, at: str) -> None:
+    def _check(self, at: str) -> None:
         _one_of(f"{at}kind", self.kind, ["real", "random", "distilled"])
 
 
@@ -235,6 +235,7 @@ class BaseConfig:
     output: str = MISSING
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     teachers: TeachersConfig = field(default_factory=TeachersConfig)
+    students: StudentsConfig = field(default_factory=StudentsConfig)  # recipes choose them; train.py has its backbone
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     mixing: MixingConfig = field(default_factory=MixingConfig)
@@ -242,7 +243,7 @@ class BaseConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: dict[str, Any] = field(default_factory=dict)
 
-    def check(self, at: str) -> None:
+    def _check(self, at: str) -> None:
         _within(f"{at}ipc", self.ipc, 1, 10**6)
         _within(f"{at}seed", self.seed, 0, 2**31)
 
@@ -252,7 +253,6 @@ class DistillConfig(BaseConfig):
     """conf/distill.yaml."""
 
     method: MethodConfig = field(default_factory=MethodConfig)
-    students: StudentsConfig = field(default_factory=StudentsConfig)
 
 
 @dataclass
@@ -278,8 +278,8 @@ def checked(config: DictConfig) -> Any:
 
 
 def _check_below(node: Any, at: str) -> None:
-    if hasattr(node, "check"):
-        node.check(at)
+    if hasattr(node, "_check"):
+        node._check(at)
     for part in fields(node):
         value = getattr(node, part.name)
         if is_dataclass(value):
@@ -290,7 +290,7 @@ def backbone(name: str) -> BackboneConfig:
     """The configuration of ``name``: conf/backbone/<name>.yaml, or the timm model of that name."""
     path = CONF / "backbone" / f"{name}.yaml"
     if not path.is_file():
-        return BackboneConfig(name=name)
+        return BackboneConfig(name=name, model=name)
     merged = OmegaConf.merge(OmegaConf.structured(BackboneConfig), OmegaConf.load(path))
     return cast(BackboneConfig, checked(cast(DictConfig, merged)))
 

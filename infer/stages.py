@@ -22,18 +22,9 @@ from infer.data import Pictures, Splits
 from infer.data.batches import loader
 from infer.distilled import DistilledSet
 from infer.errors import UserError
+from infer.fitting import Hardware, fit, forget, test_accuracy
 from infer.labels import Ensemble
-from infer.lit import (
-    Classifier,
-    CompensatorModule,
-    Hardware,
-    Optimiser,
-    StudentModule,
-    TeacherModule,
-    fit,
-    forget,
-    test_accuracy,
-)
+from infer.lit import Classifier, CompensatorModule, Optimiser, StudentModule, TeacherModule
 from infer.mixing import passes, student_batch
 from infer.schema import BackboneConfig, BaseConfig, backbone
 from infer.store import claim, read_json, write_bytes, write_json
@@ -55,7 +46,7 @@ class Bench:
     def network(self, options: BackboneConfig) -> nn.Module:
         """A new network of that backbone for this data."""
         data = self.data
-        return build(options.name, options.options, options.stem, len(data.classes), data.channels, data.side)
+        return build(options.model, options.options, options.stem, len(data.classes), data.channels, data.side)
 
     def accuracy(self, module: Classifier) -> float:
         """Test accuracy in 0 to 1."""

@@ -29,7 +29,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror}); free space or choose another output=") from error
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose another output="
+        ) from error
 
 
 def write_json(path: Path, content: Any) -> None:

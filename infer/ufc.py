@@ -12,7 +12,7 @@ paper has them. Rounds never meet: every result below has one entry a round, and
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,32 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
 
 
+class _Moments(torch.autograd.Function):
+    """Mean and biased variance of each round and channel, [K, channels], of ``inputs`` float32 [K * C, channels, ...].
+
+    Two reductions forward and one fused pass backward over the memory as it lies; torch.var_mean over dimensions that
+    are no neighbours, and its chain of a backward, take fifteen times as long on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
+        pixels = inputs.movedim(1, -1).reshape(rounds, -1, inputs.shape[1])
+        mean = pixels.mean(dim=1)
+        variance = torch.linalg.vecdot(pixels, pixels, dim=1) / pixels.shape[1] - mean.square()
+        ctx.save_for_backward(inputs, mean)
+        return mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        inputs, mean = ctx.saved_tensors
+        moved = inputs.movedim(1, -1)
+        pixels = moved.reshape(len(mean), -1, inputs.shape[1])
+        grad_mean, grad_variance = (grad / pixels.shape[1] for grad in grads)
+        slope = 2 * grad_variance
+        grad = torch.addcmul((grad_mean - slope * mean)[:, None], pixels, slope[:, None])
+        return grad.view(moved.shape).movedim(-1, 1), None
+
+
 def bn_distance(inputs: Tensor, layer: _BatchNorm, rounds: int) -> Tensor:
     """Distance of a layer's input statistics to its running ones, one a round: float32 [K].
 
@@ -71,10 +97,8 @@ def bn_distance(inputs: Tensor, layer: _BatchNorm, rounds: int) -> Tensor:
     """
     assert layer.running_mean is not None
     assert layer.running_var is not None
-    grouped = inputs.float().unflatten(0, (rounds, -1))
-    over = [1, *range(3, grouped.ndim)]
-    var, mean = torch.var_mean(grouped, dim=over, correction=0)
-    return (mean - layer.running_mean).norm(dim=1) + (var - layer.running_var).norm(dim=1)
+    mean, variance = _Moments.apply(inputs.float(), rounds)
+    return (mean - layer.running_mean).norm(dim=1) + (variance - layer.running_var).norm(dim=1)
 
 
 class Terms(NamedTuple):

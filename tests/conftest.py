@@ -1,0 +1,96 @@
+"""What the tests share: composed configurations, small pictures on disk, and the commands as real processes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from infer import schema
+
+ROOT = Path(__file__).parent.parent
+
+TINY = [
+    "teachers.backbones=[convnet_narrow]",
+    "recipe.teacher.epochs=4",
+    "recipe.ufc.steps=20",
+    "recipe.student.steps=20",
+    "recipe.student.real_epochs=1",
+    "students.seeds=2",
+    "trainer=cpu",
+]
+"""A digits run of seconds: every stage, few steps."""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable:
+    """Compose a checked configuration that writes below the test's own folder."""
+
+    def composed(command: str, *overrides: str):
+        schema.register()
+        with initialize_config_dir(str(schema.CONF), version_base="1.3"):
+            return schema.checked(compose(command, [f"output={tmp_path}/outputs", *TINY, *overrides]))
+
+    return composed
+
+
+@pytest.fixture
+def command() -> Callable[..., subprocess.CompletedProcess]:
+    """Run a script of the project as a user does; returns its exit code and output."""
+
+    def run(*words: str, **options) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False, **options
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of train/ and test/ pictures of three kinds of stripes, of mixed sizes, modes and formats."""
+    root = tmp_path_factory.mktemp("pictures")
+    draw = np.random.default_rng(0)
+    for part, count in (("train", 12), ("test", 4)):
+        for number, name in enumerate(("flat", "kuro 黒", "ridge")):
+            (root / part / name).mkdir(parents=True)
+            for index in range(count):
+                side = int(draw.integers(20, 40))
+                ramp = np.sin(np.arange(side) * (0.3 + 0.5 * number))[:, None] * 80 + draw.normal(128, 20, (side, side))
+                picture = Image.fromarray(ramp.clip(0, 255).astype(np.uint8))
+                if index % 3 == 1:
+                    picture = picture.convert("RGB")
+                suffix = ("png", "jpg", "bmp")[index % 3]
+                picture.save(root / part / name / f"{index}.{suffix}")
+    return root
+
+
+@pytest.fixture(scope="session")
+def cifar10() -> Path:
+    """The JPEG copy of CIFAR-10, where INFER_DATA, data/ or ../shared/data has it; else the test is skipped."""
+    return _real("cifar10-jpeg")
+
+
+@pytest.fixture(scope="session")
+def steel() -> Path:
+    """The NEU surface-defect pictures, likewise."""
+    return _real("neu-steel")
+
+
+def _real(name: str) -> Path:
+    for folder in (os.environ.get("INFER_DATA", ROOT / "data"), ROOT / "data"):
+        if (Path(folder) / name / "train").is_dir():
+            return Path(folder) / name
+    archive = Path(os.environ.get("INFER_DATA", ROOT.parent / "shared" / "data")) / f"{name}.tar.xz"
+    if not archive.is_file():
+        archive = ROOT.parent / "shared" / "data" / f"{name}.tar.xz"
+    if not archive.is_file():
+        pytest.skip(f"{name}: neither unpacked in INFER_DATA or data/, nor packed in ../shared/data")
+    (ROOT / "data").mkdir(exist_ok=True)
+    subprocess.run(["tar", "-xJf", str(archive), "-C", str(ROOT / "data")], check=True)
+    return ROOT / "data" / name

@@ -1,0 +1,55 @@
+"""Networks by name, and stems that suit the image size."""
+
+import pytest
+import torch
+from torch import nn
+
+from infer.backbones import build, frozen, require_batch_norm
+from infer.errors import UserError
+from infer.schema import CONF, backbone
+
+NAMED = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml") if path.stem != "timm")
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 32)])
+def test_every_backbone_of_conf_takes_small_images(name, channels, side):
+    options = backbone(name)
+    model = frozen(build(options.model, options.options, options.stem, 5, channels, side))
+    assert model(torch.randn(2, channels, side, side)).shape == (2, 5)
+    require_batch_norm(name, model)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2", "efficientnet_b0", "shufflenetv2"])
+def test_small_stems_keep_the_resolution_and_large_images_keep_the_stem(name):
+    def resolution(side: int) -> int:
+        options = backbone(name)
+        model = build(options.model, options.options, options.stem, 5, 3, side)
+        first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+        seen = []
+        first.register_forward_hook(lambda *args: seen.append(args[2].shape[-1]))
+        frozen(model)(torch.randn(1, 3, side, side))
+        return seen[0]
+
+    assert resolution(32) == 32
+    assert resolution(128) == 64
+
+
+def test_any_timm_model_goes_by_its_name():
+    assert backbone("regnetx_002").model == "regnetx_002"
+    assert build("regnetx_002", {}, "auto", 5, 3, 32)(torch.randn(2, 3, 32, 32)).shape == (2, 5)
+
+
+def test_unknown_names_and_options_are_one_line():
+    with pytest.raises(UserError, match=r"backbone=resnet81: unknown; did you mean .*resnet18"):
+        build("resnet81", {}, "auto", 5, 3, 32)
+    with pytest.raises(UserError, match=r"backbone=convnet: options .*'breadth'"):
+        build("convnet", {"depth": 2, "width": 8, "norm": "batch", "breadth": 3}, "auto", 5, 3, 32)
+    with pytest.raises(UserError, match="choose one of batch, instance"):
+        build("convnet", {"depth": 2, "width": 8, "norm": "layer"}, "auto", 5, 3, 32)
+
+
+def test_a_teacher_needs_batch_norm():
+    for name, options in (("convnet", {"depth": 2, "width": 8, "norm": "instance"}), ("convnext_atto", {})):
+        with pytest.raises(UserError, match=f"teachers.backbones={name}: has no BatchNorm"):
+            require_batch_norm(name, build(name, options, "auto", 5, 3, 32))

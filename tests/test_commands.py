@@ -1,0 +1,246 @@
+"""The two commands, as people run them: real processes, real kills, real files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, TINY
+from safetensors.torch import load_file
+
+import infer
+from infer.runs import distill, train
+
+KEYS = {
+    "bytes": {"natural", "compensators", "labels", "header", "total", "budget", "file", "real"},
+    "images": {"natural_per_class", "compensators", "composed_per_class"},
+    "seconds": {"teachers", "distill", "label", "students", "total"},
+}
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("distilled.safetensors"))
+
+
+def test_a_run_from_pictures_to_the_table(command, tmp_path):
+    """The README's first command, in small: the file, the figures, the pictures, and the promise about bytes."""
+    done = command("distill.py", f"output={tmp_path}", *TINY, "ipc=5")
+    assert done.returncode == 0, done.stderr
+    assert "test accuracy" in done.stdout
+    folder = tmp_path / "distill" / "digits" / "infer-ipc5" / "seed0"
+    result = json.loads((folder / "result.json").read_text())
+    for key, parts in KEYS.items():
+        assert parts <= set(result[key])
+    assert {row["source"] for row in result["students"]} == {"distilled", "random_soft", "random_hard", "real"}
+    assert all(row["seeds"] == 2 and 0 <= row["accuracy_mean"] <= 1 for row in result["students"])
+    sizes = result["bytes"]
+    assert sizes["file"] == (folder / "distilled.safetensors").stat().st_size
+    stored = sizes["natural"] + sizes["compensators"] + sizes["labels"]
+    assert sizes["file"] - sizes["header"] <= 1.01 * stored
+    assert sizes["natural"] + sizes["compensators"] <= sizes["budget"]
+    for row in result["students"][:3]:
+        assert row["bytes"] <= stored
+    assert all(row["bytes"] > 0.98 * stored for row in result["students"][1:3])  # rivals get the same bytes
+    made = infer.load(folder / "distilled.safetensors")
+    assert len(made) == 10 * (result["images"]["natural_per_class"] + result["images"]["composed_per_class"])
+    assert {p.name for p in (folder / "images").iterdir()} == {
+        "naturals.png",
+        "compensators.png",
+        "composed.png",
+        "round0.png",
+    }
+    assert "distill/convnet_narrow/loss" in (folder / "metrics.csv").read_text()
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+    again = command("distill.py", f"output={tmp_path}", *TINY, "ipc=5")
+    assert again.returncode == 0
+    assert "finished before" in again.stdout
+    other = command("distill.py", f"output={tmp_path}", *TINY, "ipc=5", "recipe.ufc.steps=21")
+    assert "finished before" not in other.stdout
+    assert len(files(tmp_path)) == 2  # a distinct folder, nothing overwritten
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_file(tmp_path):
+    longer = [*TINY, "recipe.ufc.steps=400", "recipe.student.steps=400", "students.seeds=1", "ipc=5"]
+
+    def start(output: str) -> subprocess.Popen:
+        words = [sys.executable, "distill.py", f"output={tmp_path / output}", *longer]
+        return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    for stage in ("teacher.ckpt", "compensators-*.ckpt", "student.ckpt"):
+        broken = start("broken")
+        deadline = time.time() + 120
+        while not list((tmp_path / "broken").rglob(stage)):
+            assert broken.poll() is None, broken.communicate()[0]
+            assert time.time() < deadline
+            time.sleep(0.005)
+        os.kill(broken.pid, signal.SIGKILL)
+        broken.communicate()
+    for output in ("broken", "whole"):
+        said = (run := start(output)).communicate()[0]
+        assert run.returncode == 0, said
+    broken_file, whole_file = files(tmp_path / "broken")[0], files(tmp_path / "whole")[0]
+    assert broken_file.read_bytes() == whole_file.read_bytes()
+    results = [json.loads((file.parent / "result.json").read_text()) for file in (broken_file, whole_file)]
+    for first, second in zip(*(result["students"] for result in results), strict=True):
+        assert first["accuracy_mean"] == second["accuracy_mean"]
+
+
+def test_two_processes_make_the_same_file(command, tmp_path):
+    for trainer in ("cpu", "ddp"):
+        # The teacher is shared: what is compared is the compensators.
+        done = command(
+            "distill.py",
+            f"output={tmp_path}",
+            *(word for word in TINY if not word.startswith("trainer")),
+            f"trainer={trainer}",
+            "trainer.accelerator=cpu",
+            "students.real=false",
+            "students.seeds=1",
+            "ipc=6",
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder,) = (tmp_path / "distill" / "digits").iterdir()
+        folder.rename(tmp_path / trainer)
+    one, two = (load_file(files(tmp_path / trainer)[0]) for trainer in ("cpu", "ddp"))
+    assert one["compensators"].abs().max() > 10
+    gap = (one["compensators"].int() - two["compensators"].int()).abs().max()
+    assert int(gap) <= 1
+    assert torch.equal(one["naturals"], two["naturals"])
+
+
+def test_labels_mixing_and_budget_are_options(config):
+    results = {}
+    for name, overrides in {
+        "static": [],
+        "probabilities": ["labels.space=probabilities", "mixing=cutmix"],
+        "dynamic": ["labels=dynamic", "mixing.natural_ratio=0.5"],
+        "hard": ["labels=hard", "mixing=none"],
+        "filled": ["budget=filled"],
+        "random": ["method=random"],
+    }.items():
+        results[name] = distill(config("distill", "students.real=false", "students.seeds=1", "ipc=3", *overrides))
+    assert [row["source"] for row in results["hard"]["students"]] == ["distilled", "random_hard"]
+    sizes = {name: result["bytes"] for name, result in results.items()}
+    images = {name: size["natural"] + size["compensators"] for name, size in sizes.items()}
+    assert images["filled"] == images["random"] == sizes["filled"]["budget"] > images["static"]
+    assert sizes["dynamic"]["labels"] > 50_000  # the teacher itself
+    assert sizes["hard"]["labels"] < 30
+    assert results["random"]["images"]["compensators"] == 0
+    assert results["dynamic"]["students"][0]["steps"] == 10  # M + 1 times fewer
+
+
+def test_students_of_a_file_and_the_baseline(config, tmp_path):
+    result = distill(config("distill", "ipc=4"))
+    (file,) = files(tmp_path)
+    teacher = train(config("train", "backbone=convnet_narrow"))
+    assert teacher["accuracy"] == result["teachers"]["convnet_narrow"]["accuracy"]  # the very one, not another
+    student = train(config("train", "source=distilled", f"source.path={file}", "backbone=convnet_narrow"))
+    assert student["steps"] == 20
+    assert student["accuracy"] in [row["accuracy"] for row in seeds(file.parent, "convnet_narrow-distilled")]
+    for labels in ("static", "hard"):
+        assert train(config("train", "source=random", "ipc=4", f"labels={labels}"))["accuracy"] > 0
+    distill(config("distill", "ipc=4", "labels=dynamic", "students.seeds=1", "students.real=false"))
+    (dynamic,) = (path for path in files(tmp_path) if path != file)
+    assert train(config("train", "source=distilled", f"source.path={dynamic}"))["steps"] == 10
+    other = config("train", "dataset=image_folder", "dataset.root=x", "source=distilled", f"source.path={file}")
+    with pytest.raises(infer.UserError, match="no such folder"):
+        train(other)
+
+
+def seeds(folder: Path, student: str) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted((folder / "students" / student).rglob("result.json"))]
+
+
+def test_own_pictures(config, pictures, tmp_path):
+    words = ["dataset=image_folder", f"dataset.root={pictures}", "dataset.name=stripes", "dataset.image_size=16"]
+    result = distill(config("distill", *words, "recipe.teacher.batch=12", "recipe.teacher.epochs=20", "ipc=2"))
+    assert result["bytes"]["real"] == 36 * 3 * 16 * 16
+    (file,) = files(tmp_path)
+    assert infer.load(file).header.classes == ["flat", "kuro 黒", "ridge"]
+    with pytest.raises(infer.UserError, match="holds 3 classes of images .* digits has 10 classes"):
+        train(config("train", "source=distilled", f"source.path={file}"))
+    with pytest.raises(infer.UserError, match=r"ipc: the split needs 15 train .* flat has 12, kuro 黒 has 12"):
+        distill(config("distill", *words, "ipc=20"))
+
+
+def test_wandb_works_offline_without_an_account_and_tensorboard_beside_it(command, tmp_path):
+    words = ["logger=[wandb,tensorboard]", "students.real=false", "students.seeds=1", "ipc=3"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
+    done = command("distill.py", f"output={tmp_path}", *TINY, *words, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("offline-run-*/*.wandb"))
+    assert list(tmp_path.rglob("events.out.tfevents*"))
+    assert list(tmp_path.rglob("metrics.csv"))
+
+
+def test_multirun_makes_a_run_for_every_combination(command, tmp_path):
+    done = command(
+        "distill.py", "-m", f"output={tmp_path}", *TINY, "ipc=3,5", "students.real=false", "students.seeds=1"
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path.parts[-3] for path in files(tmp_path)] == ["infer-ipc3", "infer-ipc5"]
+    assert len(list((tmp_path / "train").rglob("teacher.safetensors"))) == 1  # shared
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["dataset=foo"], "dataset=foo: unknown; choose one of cifar10, cifar100, digits"),
+        (["labels=foo"], "labels=foo: unknown; choose one of dynamic, hard, static"),
+        (["typo=3"], "typo=3: unknown; choose one of budget, dataset, ipc"),
+        (["recipe.student.stpes=4"], "recipe.student.stpes=4: unknown; did you mean recipe.student.steps?"),
+        (["ipc=ten"], "ipc=ten: Value 'ten' of type 'str' could not be converted to Integer"),
+        (["ipc=0"], "ipc=0: must lie between 1 and"),
+        (["dataset=image_folder"], "dataset.root: has no value; give dataset.root=<value>"),
+        (["mixing.kind=mixdown"], "mixing.kind=mixdown: unknown; did you mean mixup? choose one of cutmix, mixup, none"),
+        (["recipe.student.steps=5", "recipe.student.epochs=5"], "give one of them"),
+        (["ipc=["], "no viable alternative"),
+        (["teachers.backbones=[]"], "give one or more backbones"),
+        (["dataset.name=a/b"], "no slash"),
+    ],
+)
+def test_a_mistake_in_the_command_is_one_line_and_makes_nothing(command, tmp_path, overrides, says):
+    done = command("distill.py", f"output={tmp_path / 'out'}", *overrides)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_found_later_is_one_line_too(command, tmp_path):
+    done = command("train.py", f"output={tmp_path / 'out'}", "backbone=timm", "backbone.model=resnet81")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: backbone=resnet81: unknown; did you mean ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["ipc=1"], r"ipc=1: too small to split between 10 classes and 1 teachers; .* works is ipc=2"),
+        (["teachers.backbones=[resnet81]"], "backbone=resnet81: unknown"),
+        (["recipe.student.epochs=null", "students.backbones=[resnet81]"], "backbone=resnet81: unknown"),
+        (["teachers.backbones=[convnext_atto]"], "has no BatchNorm"),
+        (["output=/dev/null/out"], r"/dev/null/out.* cannot be (written|read)"),
+        (["dataset=image_folder", "dataset.root=/nowhere"], "dataset.root=/nowhere: no such folder"),
+        (["ipc=200"], "the split needs .* train pictures of every class, but 0 has"),
+    ],
+)
+def test_mistakes_that_only_the_data_tell(config, tmp_path, overrides, says):
+    with pytest.raises(infer.UserError, match=says) as error:
+        distill(config("distill", *overrides))
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_teacher_near_chance_is_refused(config):
+    with pytest.raises(infer.UserError, match=r"teachers.backbones=convnet_narrow: its test accuracy .* near chance"):
+        distill(config("distill", "recipe.teacher.epochs=1", "recipe.teacher.lr=0.00001"))

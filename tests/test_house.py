@@ -1,0 +1,102 @@
+"""The rules of the house: who imports whom, what must answer at once, and a README that tells the truth."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+LAYERS = [
+    {"errors", "ufc"},
+    {"budget", "mixing", "labels", "store"},
+    {"distilled", "backbones", "data"},
+    {"methods", "lit"},
+    {"fitting"},
+    {"schema"},
+    {"report", "stages"},
+    {"runs", "cli"},
+]
+"""A module imports from layers before its own, or from its own package."""
+
+SEAMS = {
+    "hydra": {"schema", "cli"},
+    "omegaconf": {"schema", "cli"},
+    "wandb": {"runs"},
+}
+
+
+def imports() -> list[tuple[str, str]]:
+    """(module of infer, what it imports), wherever in the file it does."""
+    found = []
+    for path in (ROOT / "infer").rglob("*.py"):
+        relative = path.relative_to(ROOT / "infer")
+        owner = relative.parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [f"{node.module}.{alias.name}" if node.module == "infer" else node.module for alias in node.names]
+                found += [(owner, name) for name in names]
+            elif isinstance(node, ast.Import):
+                found += [(owner, alias.name) for alias in node.names]
+    return found
+
+
+def test_imports_go_one_way():
+    layer = {name: number for number, names in enumerate(LAYERS) for name in names}
+    for owner, name in imports():
+        if name.startswith("infer.") and owner != "__init__" and not name.endswith("__version__"):
+            needed = name.split(".")[1]
+            assert needed == owner or layer[needed] < layer[owner], f"{owner} imports {needed}"
+
+
+def test_only_the_seams_know_the_frameworks():
+    for owner, name in imports():
+        allowed = SEAMS.get(name.partition(".")[0])
+        assert allowed is None or owner in allowed, f"{owner} imports {name}"
+
+
+def test_importing_infer_loads_no_torch():
+    code = "import infer, sys; sys.exit('torch' in sys.modules or 'hydra' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("script", ["distill.py", "train.py"])
+def test_help_loads_no_torch_and_names_every_key(script):
+    code = f"""
+import runpy, sys
+sys.argv = [{script!r}, "--help"]
+runpy.run_path({script!r}, run_name="__main__")
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for word in ("dataset: cifar10, cifar100, digits", "ipc: 10", "temperature: 4.0", "-m key=a,b"):
+        assert word in done.stdout
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("python ")]
+
+
+def test_the_readme_has_the_commands():
+    assert {"python distill.py", "python distill.py -m ipc=5,10,20 seed=0,1,2"} <= set(readme_commands())
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_every_command_of_the_readme_composes(line, command):
+    """Hydra composes each and our checks pass; the digits ones are run for real in test_commands."""
+    words = [word for word in line.split()[1:] if word != "-m"]
+    words = [re.sub(r"<[^>]*>", "folder", word).partition(",")[0] for word in words]
+    done = command(*words, "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_file_map_of_the_readme_is_the_tree():
+    text = (ROOT / "README.md").read_text()
+    for path in [*(ROOT / "infer").glob("*.py"), *(ROOT / "infer").glob("*/")]:
+        name = path.name
+        if not name.startswith("_"):
+            assert re.search(rf"^\s+{re.escape(name)}/?\s", text, re.M), f"the file map lacks {name}"

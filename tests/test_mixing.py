@@ -1,0 +1,91 @@
+"""Batches drawn and interpolated."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infer.data.batches import augment, loader
+from infer.mixing import mix, mix_labels, passes, student_batch
+
+
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 200), st.integers(0, 9))
+def test_passes_are_one_stream_however_it_is_cut(size, count, first, seed):
+    whole = passes(size, first + count, 0, seed)
+    assert torch.equal(passes(size, count, first, seed), whole[first:])
+    for start in range(0, first + count - size + 1, size):
+        assert whole[start : start + size].sort().values.tolist() == list(range(size))
+
+
+@pytest.mark.parametrize(("ratio", "share"), [(0.0, 0), (0.25, 16), (1.0, 64)])
+def test_the_ratio_of_naturals_holds_in_every_batch(ratio, share):
+    for step in range(5):
+        batch = student_batch(30, 90, 64, ratio, step, seed=3)
+        assert len(batch) == 64
+        assert int((batch < 30).sum()) == share
+        assert int(batch.max()) < 120
+
+
+def test_without_a_ratio_every_image_comes_equally_often():
+    drawn = torch.cat([student_batch(30, 90, 24, None, step, seed=0) for step in range(10)])
+    assert drawn.bincount(minlength=120).tolist() == [2] * 120
+
+
+def test_mixup_interpolates_images_and_labels_alike():
+    torch.manual_seed(0)
+    images, labels = torch.rand(8, 3, 6, 6), torch.rand(8, 4)
+    mixed, partner, weight = mix(images, "mixup", 0.8)
+    assert 0 < weight < 1
+    torch.testing.assert_close(mixed, weight * images + (1 - weight) * images[partner])
+    torch.testing.assert_close(mix_labels(labels, partner, weight), weight * labels + (1 - weight) * labels[partner])
+
+
+def test_cutmix_weighs_labels_by_area():
+    torch.manual_seed(1)
+    own = torch.zeros(5, 1, 8, 8)
+    images = own + torch.arange(5.0).view(-1, 1, 1, 1)
+    mixed, partner, weight = mix(images, "cutmix", 1.0)
+    for i in range(5):
+        if partner[i] != i:
+            assert (mixed[i] == images[i]).float().mean().item() == pytest.approx(weight.item())
+    assert images.unique().tolist() == [0, 1, 2, 3, 4]  # the batch itself is left alone
+
+
+def test_no_mixing_changes_nothing():
+    images = torch.rand(4, 1, 5, 5)
+    mixed, partner, weight = mix(images, "none", 1.0)
+    assert torch.equal(mixed, images)
+    assert torch.equal(mix_labels(torch.eye(4), partner, weight), torch.eye(4))
+
+
+def test_augment_crops_and_flips_each_image_for_itself():
+    torch.manual_seed(0)
+    images = torch.arange(1, 1 + 64 * 2 * 5 * 6).view(64, 2, 5, 6)
+    out = augment(images, crop=2, flip=True)
+    assert out.shape == images.shape
+    found = set()
+    for before, after in zip(images, out, strict=True):
+        padded = torch.nn.functional.pad(before, (2,) * 4)
+        matches = [
+            (top, left, flipped)
+            for top in range(5)
+            for left in range(5)
+            for flipped in (False, True)
+            if torch.equal(
+                padded[:, top : top + 5, left : left + 6].flip(-1)
+                if flipped
+                else padded[:, top : top + 5, left : left + 6],
+                after,
+            )
+        ]
+        assert matches, "not a crop of the padded image"
+        found.add(matches[0])
+    assert len(found) > 20
+    assert {flipped for *_, flipped in found} == {False, True}
+    assert augment(images, crop=0, flip=False) is images
+
+
+def test_batches_are_functions_of_the_epoch():
+    batches = loader(torch.arange(100), lambda step: torch.tensor([step, step + 50]), length=10)
+    batches.sampler.set_epoch(2)
+    assert [batch.tolist() for batch in batches] == [[step, step + 50] for step in range(20, 30)]
