@@ -96,6 +96,6 @@ def _unknown_key(key: str) -> UserError:
     above, _, _ = key.rpartition(".")
     for part in filter(None, above.split(".")):
         if part not in node:
-            return choices(part, "", node)
+            return choices(key, value, node, given=part)
         node = node[part]
-    return choices(key, value, (f"{above}.{known}" if above else known for known in node))
+    return choices(key, value, (f"{above}.{known}" if above else known for known in node), given=key)

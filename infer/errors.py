@@ -8,10 +8,10 @@ class UserError(ValueError):
     """A user's mistake, told in one line: the key, the value, and the choices or the cure."""
 
 
-def choices(key: str, value: object, known: Iterable[str]) -> UserError:
-    """The error for a ``value`` of ``key`` that is none of ``known``, the nearest ones named first."""
+def choices(key: str, value: object, known: Iterable[str], given: str | None = None) -> UserError:
+    """The error for a ``value`` of ``key`` that is none of ``known``; those nearest to ``given``, or it, come first."""
     known = sorted(known)
-    near = get_close_matches(str(value), known, n=3)
+    near = get_close_matches(given or str(value), known, n=3, cutoff=0.7)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     listed = ", ".join(known[:30]) + (f", ... ({len(known)} in all)" if len(known) > 30 else "")
     return UserError(f"{key}={value}: unknown; {hint}choose one of {listed}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 import warnings
@@ -18,9 +19,11 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch.utils.data import DataLoader
 
+from infer.data.batches import StepSampler
 from infer.lit import Classifier, CompensatorModule
 
 log = logging.getLogger("infer")
+
 
 class SeededSteps(Callback):
     """Seeds torch at every step from the seed and the step: a resumed run draws what the unbroken one would have."""
@@ -51,7 +54,7 @@ class PlainProgress(Callback):
         """A resumed run starts further on."""
         self.first_step = trainer.global_step
 
-    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """At most every half a minute."""
         now = time.perf_counter()
         if now - self.last > 30 and trainer.is_global_zero:
@@ -110,20 +113,22 @@ class Stopwatch(Callback):
 def fit(
     module: LightningModule,
     batches: DataLoader[Any],
-    steps: int,
     seed: int,
     folder: Path,
     name: str,
     hardware: Hardware,
     loggers: Sequence[Logger],
 ) -> float:
-    """Train ``module`` for ``steps`` steps of ``batches``, from ``folder``/``name``.ckpt where a run stopped.
+    """Train ``module`` on all steps of ``batches``, from ``folder``/``name``.ckpt on where a run stopped.
 
-    A checkpoint is written after every epoch; the caller keeps the result and then calls :func:`forget`. Returns the
-    seconds it took.
+    Some twenty checkpoints are written on the way; the caller keeps the result and then calls :func:`forget`. Returns
+    the seconds it took.
     """
+    steps = len(batches)
     checkpoint = folder / f"{name}.ckpt"
     resumed = torch.load(checkpoint, weights_only=True, mmap=True) if checkpoint.exists() else {}
+    assert isinstance(batches.sampler, StepSampler)
+    batches.sampler.start = resumed.get("global_step", 0)
     stopwatch = Stopwatch(resumed.get("seconds", 0.0))
     independent = isinstance(module, CompensatorModule)
     strategy: str | Strategy = hardware.strategy
@@ -132,7 +137,7 @@ def fit(
     callbacks: list[Callback] = [
         stopwatch,
         SeededSteps(seed, same_on_all=independent),
-        ModelCheckpoint(folder, name, enable_version_counter=False, every_n_epochs=1),
+        ModelCheckpoint(folder, name, enable_version_counter=False, every_n_train_steps=math.ceil(steps / 20)),
     ]
     callbacks.append(RichProgressBar(refresh_rate=10) if sys.stdout.isatty() else PlainProgress(name))
     with _quiet():
@@ -141,7 +146,7 @@ def fit(
             devices=hardware.devices,
             strategy=strategy,
             precision=hardware.precision,  # type: ignore[arg-type]
-            max_epochs=-1,
+            max_epochs=1,
             max_steps=steps,
             logger=[metrics_logger(folder), *loggers],
             callbacks=callbacks,
@@ -189,6 +194,7 @@ class _quiet(warnings.catch_warnings):  # noqa: N801
             ".*isinstance.treespec, LeafSpec.*",
             ".*You defined a `training_step` but.*",
             ".*number of training batches.*",
+            ".*your dataloader is not resumable.*",  # it is told where to start
             ".*Starting from v1.9.0.*",
         ):
             warnings.filterwarnings("ignore", message=advice)

@@ -22,7 +22,7 @@ def passes(size: int, count: int, first: int, seed: int) -> Tensor:
     return torch.cat(drawn)
 
 
-def student_batch(naturals: int, composed: int, batch: int, ratio: float | None, step: int, seed: int) -> Tensor:
+def student_batch(naturals: int, composed: int, batch: int, ratio: float | None, seed: int, step: int) -> Tensor:
     """Indices of the ``step``-th batch of a set of ``naturals`` images followed by ``composed`` ones: int64 [batch].
 
     ``ratio`` is the share of naturals in every batch; None draws every image of the set equally often.

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from torch import Tensor, nn
 from infer import ufc
 from infer.backbones import build, frozen, require_batch_norm
 from infer.data import Pictures, Splits
-from infer.data.batches import loader
+from infer.data.batches import in_order, loader
 from infer.distilled import DistilledSet
 from infer.errors import UserError
 from infer.fitting import Hardware, fit, forget, test_accuracy
 from infer.labels import Ensemble
 from infer.lit import Classifier, CompensatorModule, Optimiser, StudentModule, TeacherModule
-from infer.mixing import passes, student_batch
+from infer.mixing import student_batch
 from infer.schema import BackboneConfig, BaseConfig, backbone
 from infer.store import claim, read_json, write_bytes, write_json
 
@@ -51,10 +52,7 @@ class Bench:
     def accuracy(self, module: Classifier) -> float:
         """Test accuracy in 0 to 1."""
         size = len(self.data.test)
-
-        def draw(step: int) -> Tensor:
-            return torch.arange(step * _EVALUATION_BATCH, min((step + 1) * _EVALUATION_BATCH, size))
-
+        draw = partial(in_order, size, _EVALUATION_BATCH)
         batches = loader(self.data.test, draw, math.ceil(size / _EVALUATION_BATCH))
         return test_accuracy(module, batches, self.hardware)
 
@@ -111,8 +109,8 @@ def train_teacher(bench: Bench, name: str, options: BackboneConfig, seed: int) -
             optimiser=Optimiser(recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.schedule, steps),
             **bench._module_options,
         )
-        batches = loader(train, lambda step: passes(len(train), batch, step * batch, seed), length)
-        seconds = fit(module, batches, steps, seed, folder, "teacher", bench.hardware, bench.loggers)
+        batches = loader(train, partial(student_batch, len(train), 0, batch, None, seed), steps)
+        seconds = fit(module, batches, seed, folder, "teacher", bench.hardware, bench.loggers)
         weights = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
         write_bytes(file, to_safetensors(weights))
         result = {"dataset": bench.data.name, "backbone": name, "seed": seed, "accuracy": bench.accuracy(module)}
@@ -192,12 +190,9 @@ class Compensators:
                 recipe.first_weight,
                 recipe.jitter,
             )
-            length = _epoch(recipe.steps)
-            batches = loader(_Nothing(), lambda step: torch.tensor([step]), length)
+            batches = loader(_Nothing(), partial(in_order, recipe.steps, 1), recipe.steps)
             bench = self.bench
-            seconds = fit(
-                module, batches, recipe.steps, bench.config.seed, self.folder, name, bench.hardware, bench.loggers
-            )
+            seconds = fit(module, batches, bench.config.seed, self.folder, name, bench.hardware, bench.loggers)
             content = {"u": module.u.detach().cpu(), "seconds": torch.tensor(seconds)}
             write_bytes(file, to_safetensors(content))
             forget(self.folder, name)
@@ -293,20 +288,13 @@ def train_student(
         **bench._module_options,
     )
 
-    def draw(step: int) -> Tensor:
-        return student_batch(source.naturals, source.composed, recipe.batch, mixing.natural_ratio, step, seed)
-
-    batches = loader(source, draw, _epoch(steps))
-    seconds = fit(module, batches, steps, seed, folder, "student", bench.hardware, bench.loggers)
+    draw = partial(student_batch, source.naturals, source.composed, recipe.batch, mixing.natural_ratio, seed)
+    batches = loader(source, draw, steps)
+    seconds = fit(module, batches, seed, folder, "student", bench.hardware, bench.loggers)
     result = {"accuracy": bench.accuracy(module), "seconds": round(seconds, 2), "steps": steps}
     write_json(folder / "result.json", result)
     forget(folder, "student")
     return result
-
-
-def _epoch(steps: int) -> int:
-    """Steps between two checkpoints: some twenty of them a stage."""
-    return max(1, min(steps, math.ceil(steps / 20)))
 
 
 def elapsed(start: float) -> float:

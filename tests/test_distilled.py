@@ -103,7 +103,9 @@ def test_export_writes_what_another_framework_can_read(tmp_path):
     assert len(rows) == len(made)
     for index, row in enumerate(rows):
         image, label = made[index]
-        assert torch.equal(torch.from_numpy(np.array(Image.open(tmp_path / "out" / row["file"]))).permute(2, 0, 1), image)
+        assert torch.equal(
+            torch.from_numpy(np.array(Image.open(tmp_path / "out" / row["file"]))).permute(2, 0, 1), image
+        )
         assert [float(row[name]) for name in ("a", "b", "ç")] == pytest.approx(label.tolist(), rel=1e-4)
         assert row["kind"] == ("natural" if index < 7 else "composed")
     with pytest.raises(infer.UserError, match="choose a folder"):

@@ -35,7 +35,9 @@ def imports() -> list[tuple[str, str]]:
         owner = relative.parts[0].removesuffix(".py")
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
-                names = [f"{node.module}.{alias.name}" if node.module == "infer" else node.module for alias in node.names]
+                names = [
+                    f"{node.module}.{alias.name}" if node.module == "infer" else node.module for alias in node.names
+                ]
                 found += [(owner, name) for name in names]
             elif isinstance(node, ast.Import):
                 found += [(owner, alias.name) for alias in node.names]

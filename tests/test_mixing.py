@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infer.data.batches import augment, loader
+from infer.data.batches import augment, in_order, loader
 from infer.mixing import mix, mix_labels, passes, student_batch
 
 
@@ -20,14 +20,14 @@ def test_passes_are_one_stream_however_it_is_cut(size, count, first, seed):
 @pytest.mark.parametrize(("ratio", "share"), [(0.0, 0), (0.25, 16), (1.0, 64)])
 def test_the_ratio_of_naturals_holds_in_every_batch(ratio, share):
     for step in range(5):
-        batch = student_batch(30, 90, 64, ratio, step, seed=3)
+        batch = student_batch(30, 90, 64, ratio, 3, step)
         assert len(batch) == 64
         assert int((batch < 30).sum()) == share
         assert int(batch.max()) < 120
 
 
 def test_without_a_ratio_every_image_comes_equally_often():
-    drawn = torch.cat([student_batch(30, 90, 24, None, step, seed=0) for step in range(10)])
+    drawn = torch.cat([student_batch(30, 90, 24, None, 0, step) for step in range(10)])
     assert drawn.bincount(minlength=120).tolist() == [2] * 120
 
 
@@ -85,7 +85,8 @@ def test_augment_crops_and_flips_each_image_for_itself():
     assert augment(images, crop=0, flip=False) is images
 
 
-def test_batches_are_functions_of_the_epoch():
-    batches = loader(torch.arange(100), lambda step: torch.tensor([step, step + 50]), length=10)
-    batches.sampler.set_epoch(2)
+def test_batches_go_on_where_a_stopped_run_was():
+    batches = loader(torch.arange(100), lambda step: torch.tensor([step, step + 50]), steps=30)
+    batches.sampler.start = 20
     assert [batch.tolist() for batch in batches] == [[step, step + 50] for step in range(20, 30)]
+    assert torch.cat([in_order(7, 3, step) for step in range(3)]).tolist() == list(range(7))
