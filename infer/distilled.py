@@ -120,17 +120,21 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         moved.__dict__["pairs"] = self.pairs.to(device)
         return moved
 
+    @property
+    def payload(self) -> int:
+        """Bytes a consumer needs beside the header: images, compensators, labels, or the teachers that give these."""
+        labels = self.header.label_bytes if self.labels is None else 2 * self.labels.numel()
+        targets = len(self.targets) * _target_dtype(len(self.header.classes)).itemsize
+        return self.naturals.numel() + self.compensators.numel() + targets + labels
+
     def ledger(self, ipc: int, real: int, file: int) -> Ledger:
         """Bytes by purpose; ``real`` and ``file`` are those of the real set and of this set's file."""
         image = self.naturals[0].numel()
-        natural = self.naturals.numel()
-        compensators = self.compensators.numel()
-        labels = len(self.targets) * _target_dtype(len(self.header.classes)).itemsize + self.header.label_bytes
-        if self.labels is not None:
-            labels += 2 * self.labels.numel()
-        header = file - natural - compensators - labels + self.header.label_bytes
-        total = natural + compensators + labels + header
-        return Ledger(natural, compensators, labels, header, total, ipc * len(self.header.classes) * image, file, real)
+        natural, compensators = self.naturals.numel(), self.compensators.numel()
+        labels = self.payload - natural - compensators
+        header = file - (self.payload - self.header.label_bytes)
+        budget = ipc * len(self.header.classes) * image
+        return Ledger(natural, compensators, labels, header, self.payload + header, budget, file, real)
 
     def to_bytes(self) -> bytes:
         """The file's bytes: the same set gives the same bytes."""

@@ -111,7 +111,7 @@ class Stopwatch(Callback):
 
 
 def fit(
-    module: LightningModule,
+    module: Classifier | CompensatorModule,
     batches: DataLoader[Any],
     seed: int,
     folder: Path,
@@ -139,7 +139,9 @@ def fit(
         SeededSteps(seed, same_on_all=independent),
         ModelCheckpoint(folder, name, enable_version_counter=False, every_n_train_steps=math.ceil(steps / 20)),
     ]
-    callbacks.append(RichProgressBar(refresh_rate=10) if sys.stdout.isatty() else PlainProgress(name))
+    callbacks.append(
+        RichProgressBar(refresh_rate=10) if sys.stdout.isatty() else PlainProgress(f"{name} ({module.name})")
+    )
     with _quiet():
         trainer = Trainer(
             accelerator=hardware.accelerator,
@@ -150,7 +152,7 @@ def fit(
             max_steps=steps,
             logger=[metrics_logger(folder), *loggers],
             callbacks=callbacks,
-            enable_progress_bar=sys.stdout.isatty(),
+            enable_progress_bar=terminal,
             enable_model_summary=False,
             use_distributed_sampler=False,
             log_every_n_steps=max(1, min(50, steps // 20)),

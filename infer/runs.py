@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
-import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,11 +17,12 @@ from torch import Tensor, nn
 from infer import __version__
 from infer.backbones import frozen
 from infer.budget import Split, infer_split, natural_split
+from infer.compare import rivals, students
 from infer.data import Splits, sources
-from infer.distilled import DistilledSet, Header, load
+from infer.distilled import DistilledSet, load
 from infer.errors import UserError
 from infer.fitting import Hardware
-from infer.methods import METHODS, Stored
+from infer.methods import METHODS
 from infer.methods.random import distil as pick_random
 from infer.methods.stored import naturals
 from infer.report import pictures, table
@@ -32,9 +31,9 @@ from infer.stages import (
     Bench,
     Compensators,
     Labelled,
-    Teacher,
+    check_backbones,
     elapsed,
-    label,
+    labelled,
     load_weights,
     student_steps,
     train_student,
@@ -78,6 +77,7 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     picks = data.picks(config.seed)
     naturals(data, split, picks)  # refuses classes with too few pictures before anything is trained
     bench = Bench(data, config, Hardware(**asdict(config.trainer)))
+    check_backbones(bench, config.students.backbones)
     settings = bench.identity(**_settings(config))
     name = f"{config.method.name}-ipc{config.ipc}"
     folder = claim(Path(config.output, "distill", data.name, name, f"seed{config.seed}"), settings)
@@ -86,8 +86,6 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     if result is not None:
         log.info("finished before: %s", folder)
     else:
-        for student in config.students.backbones:
-            bench.network(backbone(student))  # refuses unknown names before anything is trained
         with _loggers(config, folder, f"{data.name}-{name}-seed{config.seed}") as loggers:
             result = _distill(Bench(data, config, bench.hardware, loggers), split, picks, folder, file, settings)
         write_json(folder / "result.json", result)
@@ -105,7 +103,7 @@ def _distill(
     compensate = Compensators(bench, teachers, folder)
     stored = METHODS[config.method.name](data, split, picks, compensate)
     start = time.perf_counter()
-    distilled = _labelled(bench, stored, split, teachers, config.labels.kind, settings)
+    distilled = labelled(bench, stored, split, teachers, config.labels.kind, settings)
     seconds = {
         "teachers": round(sum(t.seconds for t in teachers), 2),
         "distill": round(compensate.seconds, 2),
@@ -114,9 +112,8 @@ def _distill(
     size = distilled.save(file)
     ledger = distilled.ledger(config.ipc, data.train.images.numel(), size)
     pictures.draw(distilled, folder / "images")
-    payload = ledger.natural + ledger.compensators + ledger.labels
-    rivals = _rivals(bench, distilled, picks, teachers, payload, settings)
-    rows = _students(bench, {"distilled": distilled, **rivals}, teachers, payload, folder)
+    sets = {"distilled": distilled, **rivals(bench, distilled, picks, teachers, settings)}
+    rows = students(bench, sets, teachers, folder)
     seconds["students"] = round(sum(row["seconds"] for row in rows), 2)
     seconds["total"] = round(sum(seconds.values()), 2)
     return {
@@ -138,114 +135,13 @@ def _distill(
     }
 
 
-def _rivals(
-    bench: Bench,
-    distilled: DistilledSet,
-    picks: Sequence[Tensor],
-    teachers: Sequence[Teacher],
-    payload: int,
-    settings: Mapping[str, Any],
-) -> dict[str, DistilledSet]:
-    """Random naturals for the same stored bytes: with the same kind of labels, and with hard ones."""
-    kinds = {"random_soft": distilled.header.labels, "random_hard": "hard"}
-    if distilled.header.labels == "hard":
-        del kinds["random_soft"]
-    rivals = {}
-    classes = len(bench.data.classes)
-    for source, kind in kinds.items():
-        image = distilled.naturals[0].numel() + (1 if classes <= 256 else 2) + (2 * classes if kind == "static" else 0)
-        affordable = (payload - distilled.header.label_bytes) // image
-        split = natural_split(min(affordable, classes * min(len(pick) for pick in picks)), classes)
-        stored = pick_random(bench.data, split, picks, lambda naturals, _: naturals)
-        rivals[source] = _labelled(bench, stored, split, teachers, kind, settings)
-    return rivals
-
-
-def _students(
-    bench: Bench,
-    sets: Mapping[str, DistilledSet],
-    teachers: Sequence[Teacher],
-    payload: int,
-    folder: Path,
-) -> list[dict[str, Any]]:
-    """The rows of the comparison: every backbone on every source, the same recipe and steps for all.
-
-    The real set alone may take more steps, so that the ceiling is no strawman (recipe.student.real_epochs).
-    """
-    config = bench.config
-    assert isinstance(config, DistillConfig)
-    networks = [teacher.network for teacher in teachers]
-    distilled = sets["distilled"]
-    dynamic = distilled.header.labels == "dynamic"
-    steps = student_steps(bench, len(distilled), len(teachers), dynamic)
-    rows = []
-    for name in config.students.backbones:
-        options = backbone(name)
-        for source, chosen in sets.items():
-            where = folder / "students" / f"{name}-{source}"
-            labelled = Labelled.of_set(chosen, networks)
-            results = [
-                train_student(bench, name, options, labelled, steps, seed, where / f"seed{seed}")
-                for seed in range(config.students.seeds)
-            ]
-            image_bytes = payload if source == "distilled" else _payload(chosen)
-            rows.append(_row(name, source, chosen.header.labels, results, image_bytes, len(chosen)))
-        if config.students.real:
-            recipe, train = config.recipe.student, bench.data.train
-            most = max(steps, math.ceil(recipe.real_epochs * len(train) / recipe.batch))
-            results = [train_real(bench, name, most, seed) for seed in range(config.students.seeds)]
-            rows.append(_row(name, "real", "hard", results, train.images.numel(), len(train)))
-    return rows
-
-
-def train_real(bench: Bench, name: str, steps: int, seed: int) -> Mapping[str, Any]:
-    """A student on the whole real set: the ceiling, shared by all runs on this data with this student recipe."""
-    config = bench.config
-    options = backbone(name)
-    settings = bench.identity(
-        backbone=asdict(options),
-        recipe=asdict(config.recipe.student),
-        mixing=asdict(config.mixing),
-        steps=steps,
-        seed=seed,
-    )
-    folder = claim(Path(config.output, "train", bench.data.name, name, f"real-seed{seed}"), settings)
-    labelled = Labelled.of_pictures(bench.data.train, len(bench.data.classes))
-    return train_student(bench, name, options, labelled, steps, seed, folder)
-
-
-def _row(
-    name: str, source: str, labels: str, results: Sequence[Mapping[str, Any]], size: int, images: int
-) -> dict[str, Any]:
-    accuracies = [result["accuracy"] for result in results]
-    mean = statistics.fmean(accuracies)
-    std = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
-    log.info("student %s on %s: %.2f ± %.2f %%", name, source, 100 * mean, 100 * std)
-    return {
-        "backbone": name,
-        "source": source,
-        "labels": labels,
-        "accuracy_mean": mean,
-        "accuracy_std": std,
-        "seeds": len(accuracies),
-        "seconds": round(sum(result["seconds"] for result in results), 2),
-        "steps": results[0]["steps"],
-        "bytes": size,
-        "images": images,
-    }
-
-
-def _payload(distilled: DistilledSet) -> int:
-    ledger = distilled.ledger(0, 0, 0)
-    return ledger.natural + ledger.compensators + ledger.labels
-
-
 def train(config: TrainConfig) -> dict[str, Any]:
     """python train.py: a teacher, or a student on random naturals or a distilled file. Returns the result."""
     distilled = load(config.source.path or "") if config.source.kind == "distilled" else None
     data = read(config.dataset)
     bench = Bench(data, config, Hardware(**asdict(config.trainer)))
     name = config.backbone.name
+    bench.network(config.backbone)  # refuses unknown names and options before anything is made
     if config.source.kind == "real":
         with _loggers(config, Path(config.output, "train", data.name, name), f"{data.name}-{name}") as loggers:
             teacher = train_teacher(Bench(data, config, bench.hardware, loggers), name, config.backbone, config.seed)
@@ -259,16 +155,17 @@ def train(config: TrainConfig) -> dict[str, Any]:
         picks = data.picks(config.seed)
         stored = pick_random(data, split, picks, lambda naturals, _: naturals)
         what = f"random-ipc{config.ipc}-{config.labels.kind}"
+        check_backbones(bench, [])
         made = train_teachers(bench) if config.labels.kind != "hard" else []
-        distilled = _labelled(bench, stored, split, made, config.labels.kind, {})
+        distilled = labelled(bench, stored, split, made, config.labels.kind, {})
         teachers = [teacher.network for teacher in made]
     settings = bench.identity(set=digest(distilled.to_bytes()), **_settings(config))
     folder = claim(Path(config.output, "train", data.name, name, what, f"seed{config.seed}"), settings)
     steps = student_steps(bench, len(distilled), len(teachers), distilled.header.labels == "dynamic")
-    labelled = Labelled.of_set(distilled, teachers)
+    source = Labelled.of_set(distilled, teachers)
     with _loggers(config, folder, f"{data.name}-{name}-{what}-seed{config.seed}") as loggers:
         ready = Bench(data, config, bench.hardware, loggers)
-        result = dict(train_student(ready, name, config.backbone, labelled, steps, config.seed, folder))
+        result = dict(train_student(ready, name, config.backbone, source, steps, config.seed, folder))
     log.info("student %s on %s: test accuracy %.2f %% (%s)", name, what, 100 * result["accuracy"], folder)
     return result
 
@@ -286,33 +183,6 @@ def _settings(config: BaseConfig) -> dict[str, Any]:
     for key in ("output", "logger", "trainer", "dataset"):
         del content[key]
     return content
-
-
-def _labelled(
-    bench: Bench, stored: Stored, split: Split, teachers: Sequence[Teacher], kind: str, settings: Mapping[str, Any]
-) -> DistilledSet:
-    config, data = bench.config, bench.data
-    provenance = {
-        "dataset": data.name,
-        "settings": dict(settings),
-        "teachers": {teacher.name: round(teacher.accuracy, 4) for teacher in teachers},
-        "code": f"infer {__version__}",
-    }
-    if kind == "dynamic":  # the consumer needs the teachers themselves
-        provenance["files"] = {teacher.name: str(teacher.file) for teacher in teachers}
-    hard = kind == "hard"
-    header = Header(
-        classes=data.classes,
-        mean=data.moments[0].tolist(),
-        std=data.moments[1].tolist(),
-        labels=kind,
-        space="probabilities" if hard else config.labels.space,
-        temperature=1.0 if hard else config.recipe.student.temperature,
-        compensators_per_round=split.compensators_per_round,
-        provenance=provenance,
-    )
-    unlabelled = DistilledSet(stored.naturals, stored.targets, stored.compensators, None, header)
-    return label(unlabelled, teachers, data.moments)
 
 
 def _require_fit(distilled: DistilledSet, data: Splits, path: str | None) -> None:

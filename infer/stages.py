@@ -17,15 +17,17 @@ from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from infer import ufc
+from infer import __version__, ufc
 from infer.backbones import build, frozen, require_batch_norm
+from infer.budget import Split
 from infer.data import Pictures, Splits
 from infer.data.batches import in_order, loader
-from infer.distilled import DistilledSet
+from infer.distilled import DistilledSet, Header
 from infer.errors import UserError
 from infer.fitting import Hardware, fit, forget, test_accuracy
 from infer.labels import Ensemble
 from infer.lit import Classifier, CompensatorModule, Optimiser, StudentModule, TeacherModule
+from infer.methods import Stored
 from infer.mixing import student_batch
 from infer.schema import BackboneConfig, BaseConfig, backbone
 from infer.store import claim, read_json, write_bytes, write_json
@@ -58,12 +60,8 @@ class Bench:
 
     @property
     def _module_options(self) -> dict[str, Any]:
-        return {
-            "moments": self.data.moments,
-            "classes": len(self.data.classes),
-            "crop": self.config.dataset.crop,
-            "flip": self.config.dataset.flip,
-        }
+        dataset = self.config.dataset
+        return {"classes": len(self.data.classes), "crop": dataset.crop, "flip": dataset.flip}
 
     def identity(self, **more: Any) -> dict[str, Any]:
         """What makes a result on this data the same result, besides ``more``."""
@@ -90,12 +88,12 @@ class Teacher:
 
 def train_teacher(bench: Bench, name: str, options: BackboneConfig, seed: int) -> Teacher:
     """The teacher of that backbone and seed, in outputs/train/<dataset>/<name>/seed<k>."""
+    torch.manual_seed(seed)
+    network = bench.network(options)
     recipe = bench.config.recipe.teacher
     settings = bench.identity(backbone=asdict(options), recipe=asdict(recipe), seed=seed)
     folder = claim(Path(bench.config.output, "train", bench.data.name, name, f"seed{seed}"), settings)
     file = folder / "teacher.safetensors"
-    torch.manual_seed(seed)
-    network = bench.network(options)
     result = read_json(folder / "result.json")
     if result is None:
         train = bench.data.train
@@ -106,6 +104,7 @@ def train_teacher(bench: Bench, name: str, options: BackboneConfig, seed: int) -
         module = TeacherModule(
             name,
             network,
+            bench.data.moments,
             optimiser=Optimiser(recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.schedule, steps),
             **bench._module_options,
         )
@@ -132,13 +131,18 @@ def load_weights(network: nn.Module, file: Path) -> None:
         raise UserError(f"{file}: cannot be read as this teacher; {cure}") from error
 
 
+def check_backbones(bench: Bench, students: Sequence[str]) -> None:
+    """Refuse names, options and teachers without BatchNorm before anything is made."""
+    for name in bench.config.teachers.backbones:
+        require_batch_norm(name, bench.network(backbone(name)))
+    for name in students:
+        bench.network(backbone(name))
+
+
 def train_teachers(bench: Bench) -> list[Teacher]:
-    """All teachers of the configuration; refuses backbones without BatchNorm and teachers near chance."""
+    """All teachers of the configuration; refuses those near chance."""
     config = bench.config.teachers
-    options = {name: backbone(name) for name in config.backbones}
-    for name, option in options.items():
-        require_batch_norm(name, bench.network(option))
-    teachers = [train_teacher(bench, name, option, config.seed) for name, option in options.items()]
+    teachers = [train_teacher(bench, name, backbone(name), config.seed) for name in config.backbones]
     least = bench.data.chance + config.margin * (1 - bench.data.chance)
     for teacher in teachers:
         if teacher.accuracy < least:
@@ -208,8 +212,35 @@ class _Nothing:
         return indices
 
 
-def label(unlabelled: DistilledSet, teachers: Sequence[Teacher], moments: tuple[Tensor, Tensor]) -> DistilledSet:
-    """``unlabelled`` with the labels that its header names (METHOD section 3)."""
+def labelled(
+    bench: Bench, stored: Stored, split: Split, teachers: Sequence[Teacher], kind: str, settings: Mapping[str, Any]
+) -> DistilledSet:
+    """What a method stored, with its header and the labels of ``kind`` (METHOD section 3)."""
+    config, data = bench.config, bench.data
+    provenance = {
+        "dataset": data.name,
+        "settings": dict(settings),
+        "teachers": {teacher.name: round(teacher.accuracy, 4) for teacher in teachers},
+        "code": f"infer {__version__}",
+    }
+    if kind == "dynamic":  # the consumer needs the teachers themselves
+        provenance["files"] = {teacher.name: str(teacher.file) for teacher in teachers}
+    hard = kind == "hard"
+    header = Header(
+        classes=data.classes,
+        mean=data.moments[0].tolist(),
+        std=data.moments[1].tolist(),
+        labels=kind,
+        space="probabilities" if hard else config.labels.space,
+        temperature=1.0 if hard else config.recipe.student.temperature,
+        compensators_per_round=split.compensators_per_round,
+        provenance=provenance,
+    )
+    unlabelled = DistilledSet(stored.naturals, stored.targets, stored.compensators, None, header)
+    return _label(unlabelled, teachers, data.moments)
+
+
+def _label(unlabelled: DistilledSet, teachers: Sequence[Teacher], moments: tuple[Tensor, Tensor]) -> DistilledSet:
     header = unlabelled.header
     if header.labels == "dynamic":
         sizes = (t.numel() * t.element_size() for teacher in teachers for t in teacher.network.state_dict().values())
@@ -235,6 +266,7 @@ class Labelled:
     classes: int
     naturals: int
     composed: int
+    moments: tuple[Tensor, Tensor]
     space: str
     temperature: float
     ensemble: Ensemble | None = None
@@ -244,14 +276,15 @@ class Labelled:
         """A distilled set; its ``teachers`` label where its labels are dynamic."""
         header = distilled.header
         naturals, composed = len(distilled.naturals), len(distilled.pairs)
+        moments = (torch.tensor(header.mean), torch.tensor(header.std))
         space, temperature = header.space, header.temperature
         ensemble = Ensemble(teachers, space, temperature) if header.labels == "dynamic" else None
-        return cls(distilled, len(header.classes), naturals, composed, space, temperature, ensemble)
+        return cls(distilled, len(header.classes), naturals, composed, moments, space, temperature, ensemble)
 
     @classmethod
-    def of_pictures(cls, pictures: Pictures, classes: int) -> Labelled:
-        """Real pictures with their classes as labels."""
-        return cls(pictures, classes, len(pictures), 0, "probabilities", 1.0)
+    def of_real(cls, data: Splits) -> Labelled:
+        """All real train pictures with their classes as labels."""
+        return cls(data.train, len(data.classes), len(data.train), 0, data.moments, "probabilities", 1.0)
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         if isinstance(self.source, DistilledSet):
@@ -276,9 +309,11 @@ def train_student(
         return result
     recipe, mixing = bench.config.recipe.student, bench.config.mixing
     torch.manual_seed(seed)
+    network = bench.network(options)
     module = StudentModule(
         name,
-        bench.network(options),
+        network,
+        source.moments,
         optimiser=Optimiser(recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.schedule, steps),
         mixing=mixing.kind,
         alpha=mixing.alpha,

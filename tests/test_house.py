@@ -16,6 +16,7 @@ LAYERS = [
     {"fitting"},
     {"schema"},
     {"report", "stages"},
+    {"compare"},
     {"runs", "cli"},
 ]
 """A module imports from layers before its own, or from its own package."""

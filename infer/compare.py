@@ -1,0 +1,115 @@
+"""The comparison: the same student on the distilled set, on random naturals of the same bytes, and on the real set."""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from infer.budget import natural_split
+from infer.distilled import DistilledSet
+from infer.methods.random import distil as pick_random
+from infer.schema import DistillConfig, backbone
+from infer.stages import Bench, Labelled, Teacher, labelled, student_steps, train_student
+from infer.store import claim
+
+log = logging.getLogger("infer")
+
+
+def rivals(
+    bench: Bench,
+    distilled: DistilledSet,
+    picks: Sequence[Tensor],
+    teachers: Sequence[Teacher],
+    settings: Mapping[str, Any],
+) -> dict[str, DistilledSet]:
+    """Random naturals for the same stored bytes: with the same kind of labels, and with hard ones."""
+    kinds = {"random_soft": distilled.header.labels, "random_hard": "hard"}
+    if distilled.header.labels == "hard":
+        del kinds["random_soft"]
+    made = {}
+    classes = len(bench.data.classes)
+    for source, kind in kinds.items():
+        image = distilled.naturals[0].numel() + (1 if classes <= 256 else 2) + (2 * classes if kind == "static" else 0)
+        affordable = (distilled.payload - distilled.header.label_bytes) // image
+        split = natural_split(min(affordable, classes * min(len(pick) for pick in picks)), classes)
+        stored = pick_random(bench.data, split, picks, lambda naturals, _: naturals)
+        made[source] = labelled(bench, stored, split, teachers, kind, settings)
+    return made
+
+
+def students(
+    bench: Bench,
+    sets: Mapping[str, DistilledSet],
+    teachers: Sequence[Teacher],
+    folder: Path,
+) -> list[dict[str, Any]]:
+    """The rows of the comparison: every backbone on every source, the same recipe and steps for all.
+
+    The real set alone may take more steps, so that the ceiling is no strawman (recipe.student.real_epochs).
+    """
+    config = bench.config
+    assert isinstance(config, DistillConfig)
+    networks = [teacher.network for teacher in teachers]
+    distilled = sets["distilled"]
+    dynamic = distilled.header.labels == "dynamic"
+    steps = student_steps(bench, len(distilled), len(teachers), dynamic)
+    rows = []
+    for name in config.students.backbones:
+        options = backbone(name)
+        for source, chosen in sets.items():
+            where = folder / "students" / f"{name}-{source}"
+            labelled = Labelled.of_set(chosen, networks)
+            results = [
+                train_student(bench, name, options, labelled, steps, seed, where / f"seed{seed}")
+                for seed in range(config.students.seeds)
+            ]
+            rows.append(_row(name, source, chosen.header.labels, results, chosen.payload, len(chosen)))
+        if config.students.real:
+            recipe, train = config.recipe.student, bench.data.train
+            most = max(steps, math.ceil(recipe.real_epochs * len(train) / recipe.batch))
+            results = [_train_real(bench, name, most, seed) for seed in range(config.students.seeds)]
+            rows.append(_row(name, "real", "hard", results, train.images.numel(), len(train)))
+    return rows
+
+
+def _train_real(bench: Bench, name: str, steps: int, seed: int) -> Mapping[str, Any]:
+    """A student on the whole real set: the ceiling, shared by all runs on this data with this student recipe."""
+    config = bench.config
+    options = backbone(name)
+    settings = bench.identity(
+        backbone=asdict(options),
+        recipe=asdict(config.recipe.student),
+        mixing=asdict(config.mixing),
+        steps=steps,
+        seed=seed,
+    )
+    folder = claim(Path(config.output, "train", bench.data.name, name, f"real-seed{seed}"), settings)
+    return train_student(bench, name, options, Labelled.of_real(bench.data), steps, seed, folder)
+
+
+def _row(
+    name: str, source: str, labels: str, results: Sequence[Mapping[str, Any]], size: int, images: int
+) -> dict[str, Any]:
+    accuracies = [result["accuracy"] for result in results]
+    mean = statistics.fmean(accuracies)
+    std = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+    log.info("student %s on %s: %.2f ± %.2f %%", name, source, 100 * mean, 100 * std)
+    return {
+        "backbone": name,
+        "source": source,
+        "labels": labels,
+        "accuracy_mean": mean,
+        "accuracy_std": std,
+        "seeds": len(accuracies),
+        "seconds": round(sum(result["seconds"] for result in results), 2),
+        "steps": results[0]["steps"],
+        "bytes": size,
+        "images": images,
+    }
