@@ -20,6 +20,7 @@ from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch.utils.data import DataLoader
 
 from infer.data.batches import StepSampler
+from infer.errors import UserError
 from infer.lit import Classifier, CompensatorModule
 
 log = logging.getLogger("infer")
@@ -139,9 +140,8 @@ def fit(
         SeededSteps(seed, same_on_all=independent),
         ModelCheckpoint(folder, name, enable_version_counter=False, every_n_train_steps=math.ceil(steps / 20)),
     ]
-    callbacks.append(
-        RichProgressBar(refresh_rate=10) if sys.stdout.isatty() else PlainProgress(f"{name} ({module.name})")
-    )
+    terminal = sys.stdout.isatty()
+    callbacks.append(RichProgressBar(refresh_rate=10) if terminal else PlainProgress(f"{name} ({module.name})"))
     with _quiet():
         trainer = Trainer(
             accelerator=hardware.accelerator,
@@ -158,7 +158,12 @@ def fit(
             log_every_n_steps=max(1, min(50, steps // 20)),
         )
         module.train()
-        trainer.fit(module, batches, ckpt_path=checkpoint if resumed else None, weights_only=True)
+        try:
+            trainer.fit(module, batches, ckpt_path=checkpoint if resumed else None, weights_only=True)
+        except SystemExit as interrupted:  # how Lightning ends on Ctrl-C; it is ours to say that nothing is lost
+            raise KeyboardInterrupt from interrupted
+        except OSError as error:
+            raise UserError(f"{folder}: {error.strerror or error}; free space or choose another output=") from error
     return stopwatch.seconds
 
 
