@@ -42,7 +42,7 @@ class Split:
 
 
 def infer_split(ipc: int, classes: int, teachers: int, fill: bool = False) -> Split:
-    """The paper's split (section 3.3): K = floor(ipc*C / (C+M)) naturals a class and M compensators a round.
+    """The split as published: K = floor(ipc*C / (C+M)) naturals a class and M compensators a round.
 
     ``fill`` spends the unused rest on further naturals. Raises :class:`UserError` where the split has no round.
     """

@@ -16,7 +16,7 @@ from infer.budget import natural_split
 from infer.distilled import DistilledSet
 from infer.methods.random import distil as pick_random
 from infer.schema import DistillConfig, backbone
-from infer.stages import Bench, Labelled, Teacher, labelled, student_steps, train_student
+from infer.stages import Bench, StudentData, Teacher, labelled, student_steps, train_student
 from infer.store import claim
 
 log = logging.getLogger("infer")
@@ -65,7 +65,7 @@ def students(
         options = backbone(name)
         for source, chosen in sets.items():
             where = folder / "students" / f"{name}-{source}"
-            labelled = Labelled.of_set(chosen, networks)
+            labelled = StudentData.of_set(chosen, networks)
             results = [
                 train_student(bench, name, options, labelled, steps, seed, where / f"seed{seed}")
                 for seed in range(config.students.seeds)
@@ -91,7 +91,7 @@ def _train_real(bench: Bench, name: str, steps: int, seed: int) -> Mapping[str, 
         seed=seed,
     )
     folder = claim(Path(config.output, "train", bench.data.name, name, f"real-seed{seed}"), settings)
-    return train_student(bench, name, options, Labelled.of_real(bench.data), steps, seed, folder)
+    return train_student(bench, name, options, StudentData.of_real(bench.data), steps, seed, folder)
 
 
 def _row(

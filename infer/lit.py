@@ -101,7 +101,7 @@ class TeacherModule(Classifier):
 
 
 class StudentModule(Classifier):
-    """Training on a distilled set or a rival: mixed images against labels mixed alike (METHOD section 3).
+    """Training on a distilled set or a rival: mixed images against labels mixed alike.
 
     ``space`` and ``temperature`` say what the labels [B, C] of a batch are; an ``ensemble`` labels each augmented,
     mixed batch in their place (dynamic labels).

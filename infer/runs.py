@@ -30,7 +30,7 @@ from infer.schema import BaseConfig, DatasetConfig, DistillConfig, TrainConfig, 
 from infer.stages import (
     Bench,
     Compensators,
-    Labelled,
+    StudentData,
     check_backbones,
     elapsed,
     labelled,
@@ -78,7 +78,8 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     naturals(data, split, picks)  # refuses classes with too few pictures before anything is trained
     bench = Bench(data, config, Hardware(**asdict(config.trainer)))
     check_backbones(bench, config.students.backbones)
-    settings = bench.identity(**_settings(config))
+    backbones = {name: asdict(backbone(name)) for name in config.teachers.backbones + config.students.backbones}
+    settings = bench.identity(**_settings(config), backbones=backbones)
     name = f"{config.method.name}-ipc{config.ipc}"
     folder = claim(Path(config.output, "distill", data.name, name, f"seed{config.seed}"), settings)
     file = folder / "distilled.safetensors"
@@ -159,10 +160,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
         made = train_teachers(bench) if config.labels.kind != "hard" else []
         distilled = labelled(bench, stored, split, made, config.labels.kind, {})
         teachers = [teacher.network for teacher in made]
-    settings = bench.identity(set=digest(distilled.to_bytes()), **_settings(config))
+    settings = bench.identity(file=digest(distilled.to_bytes()), **_settings(config))
     folder = claim(Path(config.output, "train", data.name, name, what, f"seed{config.seed}"), settings)
     steps = student_steps(bench, len(distilled), len(teachers), distilled.header.labels == "dynamic")
-    source = Labelled.of_set(distilled, teachers)
+    source = StudentData.of_set(distilled, teachers)
     with _loggers(config, folder, f"{data.name}-{name}-{what}-seed{config.seed}") as loggers:
         ready = Bench(data, config, bench.hardware, loggers)
         result = dict(train_student(ready, name, config.backbone, source, steps, config.seed, folder))

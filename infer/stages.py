@@ -215,7 +215,7 @@ class _Nothing:
 def labelled(
     bench: Bench, stored: Stored, split: Split, teachers: Sequence[Teacher], kind: str, settings: Mapping[str, Any]
 ) -> DistilledSet:
-    """What a method stored, with its header and the labels of ``kind`` (METHOD section 3)."""
+    """What a method stored, with its header and the labels of ``kind``."""
     config, data = bench.config, bench.data
     provenance = {
         "dataset": data.name,
@@ -256,7 +256,7 @@ def _label(unlabelled: DistilledSet, teachers: Sequence[Teacher], moments: tuple
 
 
 @dataclass(frozen=True)
-class Labelled:
+class StudentData:
     """What a student trains on: batches of (images uint8, labels float32 [B, C]).
 
     ``naturals`` images come first, ``composed`` ones after them; ``ensemble`` labels on the fly in place of the labels.
@@ -272,7 +272,7 @@ class Labelled:
     ensemble: Ensemble | None = None
 
     @classmethod
-    def of_set(cls, distilled: DistilledSet, teachers: Sequence[nn.Module]) -> Labelled:
+    def of_set(cls, distilled: DistilledSet, teachers: Sequence[nn.Module]) -> StudentData:
         """A distilled set; its ``teachers`` label where its labels are dynamic."""
         header = distilled.header
         naturals, composed = len(distilled.naturals), len(distilled.pairs)
@@ -282,7 +282,7 @@ class Labelled:
         return cls(distilled, len(header.classes), naturals, composed, moments, space, temperature, ensemble)
 
     @classmethod
-    def of_real(cls, data: Splits) -> Labelled:
+    def of_real(cls, data: Splits) -> StudentData:
         """All real train pictures with their classes as labels."""
         return cls(data.train, len(data.classes), len(data.train), 0, data.moments, "probabilities", 1.0)
 
@@ -301,7 +301,7 @@ def student_steps(bench: Bench, images: int, teachers: int, dynamic: bool) -> in
 
 
 def train_student(
-    bench: Bench, name: str, options: BackboneConfig, source: Labelled, steps: int, seed: int, folder: Path
+    bench: Bench, name: str, options: BackboneConfig, source: StudentData, steps: int, seed: int, folder: Path
 ) -> Mapping[str, Any]:
     """The result of one student, kept in ``folder``: {accuracy, seconds, steps}."""
     result = read_json(folder / "result.json")

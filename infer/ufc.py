@@ -1,4 +1,4 @@
-"""Universal Feature Compensators: the method of the paper in one file (section 3).
+"""Universal Feature Compensators: the method of the paper in one file (its method section; arXiv 2408.06927).
 
 A compensator ``u`` is an image-sized tensor, added to one natural image of *every* class; it is optimised, against one
 frozen teacher, so that the composed images keep their classes and their features keep the statistics of the real data.
@@ -46,7 +46,7 @@ def _steps(compensators: Tensor, std: Tensor) -> Tensor:
 
 
 def compose(naturals: Tensor, levels: Tensor) -> Tensor:
-    """P + u, clipped to what a pixel can hold (section 3.2).
+    """P + u, clipped to what a pixel can hold.
 
     ``naturals`` and ``levels`` broadcast, both in pixel levels; integers in give integers out.
     """
@@ -117,7 +117,7 @@ def objective(
     bn_weight: float,
     first_weight: float,
 ) -> Terms:
-    """Cross-entropy plus ``bn_weight`` times the BatchNorm distance, for each round (section 3.2).
+    """Cross-entropy plus ``bn_weight`` times the BatchNorm distance, for each round.
 
     ``teacher`` is frozen and in eval mode, ``layers`` are its :func:`batch_norms`, the first of which to be reached
     counts ``first_weight`` times; ``images`` float [K, C, ch, H, W], normalised; ``targets`` int64 [K, C].

@@ -1,4 +1,4 @@
-"""The split of METHOD section 1, for any C, M and ipc."""
+"""The split as published, for any C, M and ipc."""
 
 import pytest
 from hypothesis import given

@@ -1,6 +1,7 @@
 """The rules of the house: who imports whom, what must answer at once, and a README that tells the truth."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -103,3 +104,15 @@ def test_the_file_map_of_the_readme_is_the_tree():
         name = path.name
         if not name.startswith("_"):
             assert re.search(rf"^\s+{re.escape(name)}/?\s", text, re.M), f"the file map lacks {name}"
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10-jpeg-cpu"])
+def test_the_readmes_figures_are_those_of_the_recorded_run(name):
+    text = (ROOT / "README.md").read_text()
+    result = json.loads((ROOT / "docs" / "results" / name / "result.json").read_text())
+    assert {row["source"] for row in result["students"]} == {"distilled", "random_soft", "random_hard", "real"}
+    for row in result["students"]:
+        figure = f"{100 * row['accuracy_mean']:.1f} ± {100 * row['accuracy_std']:.1f}"
+        assert f"| {row['bytes']:,} | {figure} |" in text
+    for teacher in result["teachers"].values():
+        assert f"{100 * teacher['accuracy']:.1f} %" in text

@@ -1,4 +1,4 @@
-"""INFER as published: K naturals of each class, and a compensator for each round and teacher (METHOD section 1)."""
+"""INFER as published: K naturals of each class, and a compensator for each round and teacher."""
 
 from __future__ import annotations
 

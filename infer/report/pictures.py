@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -40,8 +41,6 @@ def draw(distilled: DistilledSet, folder: Path) -> None:
 
 
 def _write(images: Tensor, per_row: int, path: Path) -> None:
-    from PIL import Image
-
     grid = make_grid(images, nrow=per_row, padding=1, pad_value=255)
     scale = max(1, 48 // images.shape[-1])
     grid = grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
