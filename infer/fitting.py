@@ -81,6 +81,12 @@ class Hardware:
     strategy: str = "auto"
     precision: str = "32-true"
 
+    @property
+    def device(self) -> torch.device:
+        """The first device, for passes that need no Trainer."""
+        gpu = self.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+        return torch.device("cuda" if gpu else "mps" if self.accelerator == "mps" else "cpu")
+
 
 def metrics_logger(folder: Path) -> CSVLogger:
     """``folder``/metrics.csv, going on where an earlier stage or a stopped run left it; Lightning's starts anew."""

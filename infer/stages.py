@@ -237,19 +237,20 @@ def labelled(
         provenance=provenance,
     )
     unlabelled = DistilledSet(stored.naturals, stored.targets, stored.compensators, None, header)
-    return _label(unlabelled, teachers, data.moments)
+    return _label(unlabelled, teachers, bench.hardware.device)
 
 
-def _label(unlabelled: DistilledSet, teachers: Sequence[Teacher], moments: tuple[Tensor, Tensor]) -> DistilledSet:
+def _label(unlabelled: DistilledSet, teachers: Sequence[Teacher], device: torch.device) -> DistilledSet:
     header = unlabelled.header
     if header.labels == "dynamic":
         sizes = (t.numel() * t.element_size() for teacher in teachers for t in teacher.network.state_dict().values())
         return replace(unlabelled, header=replace(header, label_bytes=sum(sizes)))
     if header.labels == "hard":
         return unlabelled
-    ensemble = Ensemble([teacher.network for teacher in teachers], header.space, header.temperature)
+    ensemble = Ensemble([teacher.network for teacher in teachers], header.space, header.temperature).to(device)
+    mean, std = torch.tensor(header.mean, device=device), torch.tensor(header.std, device=device)
     labels = [
-        ensemble(ufc.normalise(unlabelled.images(indices), *moments)).half()
+        ensemble(ufc.normalise(unlabelled.images(indices).to(device), mean, std)).half().cpu()
         for indices in torch.arange(len(unlabelled)).split(_EVALUATION_BATCH)
     ]
     return replace(unlabelled, labels=torch.cat(labels))
