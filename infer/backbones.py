@@ -74,7 +74,10 @@ def build(name: str, options: Mapping[str, Any], stem: str, classes: int, channe
 
 def _first_convolution(model: nn.Module, channels: int | None = None, stride: int | None = None) -> None:
     """Give ``model``'s first convolution ``channels`` inputs, or a 3x3 kernel of ``stride``."""
-    name, first = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    convolutions = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
+    name, first = next(convolutions, ("", None))
+    if first is None:
+        return
     parent, _, leaf = name.rpartition(".")
     replaced = nn.Conv2d(
         channels or first.in_channels,

@@ -26,11 +26,6 @@ class Split:
         return self.rounds * self.classes + self.extra
 
     @property
-    def natural_per_class(self) -> int:
-        """Naturals that the best-served class needs."""
-        return self.rounds + -(-self.extra // self.classes)
-
-    @property
     def compensators(self) -> int:
         """Stored compensators, K * M."""
         return self.rounds * self.compensators_per_round
@@ -59,8 +54,8 @@ def infer_split(ipc: int, classes: int, teachers: int, fill: bool = False) -> Sp
 
 
 def natural_split(images: int, classes: int) -> Split:
-    """``images`` naturals and no compensator, as even over the classes as they come."""
-    return Split(classes, images // classes, 0, images % classes)
+    """``images`` naturals and no compensator, taken from the classes in turn."""
+    return Split(classes, 0, 0, images)
 
 
 @dataclass(frozen=True)

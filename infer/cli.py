@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -31,9 +33,9 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
         try:
             task(schema.checked(config))
         except (UserError, OmegaConfBaseException) as error:
-            if full:
+            if full or HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs of a sweep go on
                 raise
-            _fail(one_line(error, config))
+            _fail(one_line(error))
 
     helped = {"--help", "-h"}.intersection(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over and does not print them
@@ -42,10 +44,10 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
             show_help(name, [given for given in sys.argv[1:] if given not in helped])
         else:
             run()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         if full:
             raise
-        _fail(one_line(error, None))
+        _fail(one_line(error))
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on where this one stopped", code=130)
 
@@ -73,7 +75,7 @@ def _fail(line: str, code: int = 2) -> None:
     raise SystemExit(code)
 
 
-def one_line(error: BaseException, config: DictConfig | None) -> str:
+def one_line(error: BaseException) -> str:
     """What is wrong, where, and the cure, in one line."""
     text = str(error)
     if isinstance(error, UserError):

@@ -36,9 +36,11 @@ def rivals(
     made = {}
     classes = len(bench.data.classes)
     for source, kind in kinds.items():
-        image = distilled.naturals[0].numel() + (1 if classes <= 256 else 2) + (2 * classes if kind == "static" else 0)
-        affordable = (distilled.payload - distilled.header.label_bytes) // image
-        split = natural_split(min(affordable, classes * min(len(pick) for pick in picks)), classes)
+        soft = 2 * classes if kind == "static" else 0
+        image = distilled.naturals[0].numel() + (1 if classes <= 256 else 2) + soft
+        teachers_needed = distilled.header.label_bytes if kind == "dynamic" else 0
+        affordable = (distilled.payload - teachers_needed) // image
+        split = natural_split(min(affordable, len(bench.data.train)), classes)
         stored = pick_random(bench.data, split, picks, lambda naturals, _: naturals)
         made[source] = labelled(bench, stored, split, teachers, kind, settings)
     return made
@@ -65,9 +67,9 @@ def students(
         options = backbone(name)
         for source, chosen in sets.items():
             where = folder / "students" / f"{name}-{source}"
-            labelled = StudentData.of_set(chosen, networks)
+            lessons = StudentData.of_set(chosen, networks)
             results = [
-                train_student(bench, name, options, labelled, steps, seed, where / f"seed{seed}")
+                train_student(bench, f"{name}-{source}-{seed}", options, lessons, steps, seed, where / f"seed{seed}")
                 for seed in range(config.students.seeds)
             ]
             rows.append(_row(name, source, chosen.header.labels, results, chosen.payload, len(chosen)))
@@ -91,7 +93,7 @@ def _train_real(bench: Bench, name: str, steps: int, seed: int) -> Mapping[str, 
         seed=seed,
     )
     folder = claim(Path(config.output, "train", bench.data.name, name, f"real-seed{seed}"), settings)
-    return train_student(bench, name, options, StudentData.of_real(bench.data), steps, seed, folder)
+    return train_student(bench, f"{name}-real-{seed}", options, StudentData.of_real(bench.data), steps, seed, folder)
 
 
 def _row(

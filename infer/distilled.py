@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -69,8 +70,10 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         """The composed images, int64 [P, 2]: (position of the natural, position of the compensator)."""
         if not len(self.compensators):
             return torch.empty(0, 2, dtype=torch.int64)
-        one_hot = torch.nn.functional.one_hot(self.targets, len(self.header.classes))
-        rounds = (one_hot.cumsum(dim=0) * one_hot).sum(dim=1) - 1
+        order = self.targets.argsort(stable=True)
+        first = torch.searchsorted(self.targets[order], self.targets[order])
+        rounds = torch.empty_like(order)
+        rounds[order] = torch.arange(len(order)) - first
         per_round = torch.arange(len(self.compensators)) // self.header.compensators_per_round
         met = (per_round[:, None] == rounds[None, :]).nonzero()
         return met.flip(dims=(1,))
@@ -80,9 +83,8 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
 
     def images(self, indices: Tensor) -> Tensor:
         """Images uint8 [B, ch, H, W] of ``indices`` int64 [B], composed where they lie behind the naturals."""
-        indices = indices.to(self.naturals.device)
         composed = indices >= len(self.naturals)
-        images = torch.empty(len(indices), *self.naturals.shape[1:], dtype=torch.uint8, device=indices.device)
+        images = torch.empty(len(indices), *self.naturals.shape[1:], dtype=torch.uint8)
         images[~composed] = self.naturals[indices[~composed]]
         natural, compensator = self.pairs[indices[composed] - len(self.naturals)].unbind(dim=1)
         levels = self.header.step * self.compensators[compensator].short()
@@ -91,14 +93,13 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
 
     def classes_of(self, indices: Tensor) -> Tensor:
         """Class numbers int64 [B]: a composed image has that of its natural."""
-        indices = indices.to(self.naturals.device)
         return torch.cat([self.targets, self.targets[self.pairs[:, 0]]])[indices]
 
     def raw_labels(self, indices: Tensor) -> Tensor:
         """Labels float32 [B, C] in the header's space, as they are mixed; one-hot where none are stored."""
         if self.labels is None:
             return torch.nn.functional.one_hot(self.classes_of(indices), len(self.header.classes)).float()
-        return self.labels[indices.to(self.labels.device)].float()
+        return self.labels[indices].float()
 
     def __getitem__(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
         indices = torch.atleast_1d(torch.as_tensor(index))
@@ -107,18 +108,6 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
             labels = distribution(labels, self.header.space, self.header.temperature)
         images = self.images(indices)
         return (images, labels) if isinstance(index, Tensor) and index.ndim else (images[0], labels[0])
-
-    def to(self, device: torch.device) -> DistilledSet:
-        """The same set, resident on ``device``."""
-        moved = DistilledSet(
-            self.naturals.to(device),
-            self.targets.to(device),
-            self.compensators.to(device),
-            None if self.labels is None else self.labels.to(device),
-            self.header,
-        )
-        moved.__dict__["pairs"] = self.pairs.to(device)
-        return moved
 
     @property
     def payload(self) -> int:
@@ -145,7 +134,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         }
         if self.labels is not None:
             tensors["labels"] = self.labels.half()
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         return to_safetensors(tensors, metadata={"infer": json.dumps(asdict(self.header), sort_keys=True)})
 
     def save(self, path: str | Path) -> int:
@@ -157,25 +146,29 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     def export(self, folder: str | Path) -> None:
         """Write ``folder``/<class>/<number>.png for every image, composed ones too, and ``folder``/labels.csv.
 
-        The table has a line an image: file, class, kind (natural or composed) and the probability of each class.
+        What a folder's name cannot hold of a class's is replaced by _.
+
+        The table has a line an image: file, class (its true name), kind (natural or composed), and the probability of
+        each class.
         """
         from PIL import Image
 
         folder = Path(folder)
         try:
-            for name in self.header.classes:
+            folders = _folder_names(self.header.classes)
+            for name in folders:
                 (folder / name).mkdir(parents=True, exist_ok=True)
             with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as table:
                 writer = csv.writer(table)
                 writer.writerow(["file", "class", "kind", *self.header.classes])
                 for index in range(len(self)):
                     image, label = self[index]
-                    name = self.header.classes[int(self.classes_of(torch.tensor([index])))]
-                    file = f"{name}/{index:06d}.png"
-                    pixels = image.permute(1, 2, 0).squeeze(-1).cpu().numpy()
+                    number = int(self.classes_of(torch.tensor([index])))
+                    file = f"{folders[number]}/{index:06d}.png"
+                    pixels = image.permute(1, 2, 0).squeeze(-1).numpy()
                     Image.fromarray(pixels).save(folder / file)
                     kind = "natural" if index < len(self.naturals) else "composed"
-                    writer.writerow([file, name, kind, *(f"{p:.6g}" for p in label.tolist())])
+                    writer.writerow([file, self.header.classes[number], kind, *(f"{p:.6g}" for p in label.tolist())])
         except OSError as error:
             raise UserError(f"export to {folder}: {error.strerror or error}; choose a folder to write to") from error
 
@@ -216,13 +209,30 @@ def _header(path: Path, text: str | None) -> Header:
         raise UserError(f"{path}: a safetensors file, but not a distilled set: it has no infer header") from error
     if version != VERSION:
         raise UserError(f"{path}: format version {version}, this infer reads {VERSION}; update infer to read it")
-    try:
-        header = Header(**{f.name: content[f.name] for f in fields(Header)})
-        whole = len(header.mean) == len(header.std) and all(s > 0 for s in header.std) and header.temperature > 0
-        whole = whole and all(isinstance(name, str) for name in header.classes) and header.step > 0
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: its header is incomplete: {error}") from error
-    if not whole or header.space not in ("logits", "probabilities"):
+    known = {f.name for f in fields(Header)}
+    if set(content) != known:
+        raise UserError(f"{path}: its header is incomplete or foreign: {', '.join(sorted(known ^ set(content)))}")
+    header = Header(**content)
+    numbers = (header.compensators_per_round, header.label_bytes, header.step)
+    whole = (
+        isinstance(header.classes, list)
+        and len(set(map(str, header.classes))) == len(header.classes) > 0
+        and all(isinstance(name, str) for name in header.classes)
+        and all(isinstance(number, int) and number >= 0 for number in numbers)
+        and header.step > 0
+        and all(
+            isinstance(values, list) and all(isinstance(v, float) for v in values)
+            for values in (header.mean, header.std)
+        )
+        and len(header.mean) == len(header.std)
+        and all(std > 0 for std in header.std)
+        and isinstance(header.temperature, float)
+        and header.temperature > 0
+        and header.labels in ("static", "dynamic", "hard")
+        and header.space in ("logits", "probabilities")
+        and isinstance(header.provenance, dict)
+    )
+    if not whole:
         raise UserError(f"{path}: its header has values out of range")
     return header
 
@@ -242,10 +252,11 @@ def _check(path: Path, header: Header, tensors: dict[str, tuple[str, tuple[int, 
         naturals[1:] == compensators[1:]
         and len(header.mean) == naturals[1]
         and max(naturals[2:]) <= _LARGEST_SIDE
-        and tensors["targets"][0].startswith(("U", "I"))
-        and tensors["targets"][1] == naturals[:1]
-        and classes > 0
-        and (compensators[0] == 0 or 0 < header.compensators_per_round <= compensators[0])
+        and tensors["targets"] == ("U8" if classes <= 256 else "U16", naturals[:1])
+        and naturals[0] > 0
+        and compensators[0] % max(1, header.compensators_per_round) == 0
+        and (compensators[0] == 0 or header.compensators_per_round > 0)
+        and set(tensors) <= {"naturals", "targets", "compensators", "labels"}
         and ("labels" in tensors) == (header.labels == "static")
     )
     if "labels" in tensors:
@@ -253,6 +264,12 @@ def _check(path: Path, header: Header, tensors: dict[str, tuple[str, tuple[int, 
         fits = fits and dtype == "F16" and len(shape) == 2 and shape[1] == classes and shape[0] >= naturals[0]
     if not fits:
         raise UserError(f"{path}: its tensors do not fit its header or each other: {tensors}")
+
+
+def _folder_names(classes: list[str]) -> list[str]:
+    """Names that are folders everywhere and lead nowhere else, one a class and none twice."""
+    names = [re.sub(r"[^\w \-.]", "_", name).strip(". ") or "_" for name in classes]
+    return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
 
 
 def _target_dtype(classes: int) -> torch.dtype:

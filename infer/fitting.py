@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import sys
@@ -16,12 +17,14 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger
-from pytorch_lightning.strategies import DDPStrategy, Strategy
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from infer.data.batches import StepSampler
 from infer.errors import UserError
 from infer.lit import Classifier, CompensatorModule
+from infer.store import write_bytes
 
 log = logging.getLogger("infer")
 
@@ -74,7 +77,11 @@ class IndependentRounds(DDPStrategy):
 
 @dataclass(frozen=True)
 class Hardware:
-    """Lightning's accelerator, devices, strategy and precision."""
+    """Lightning's accelerator, devices, strategy and precision.
+
+    Several devices share the rounds of compensators; teachers and students train on the first alone, so that no result
+    depends on how many there are.
+    """
 
     accelerator: str = "cpu"
     devices: int = 1
@@ -86,6 +93,20 @@ class Hardware:
         """The first device, for passes that need no Trainer."""
         gpu = self.accelerator in ("auto", "gpu") and torch.cuda.is_available()
         return torch.device("cuda" if gpu else "mps" if self.accelerator == "mps" else "cpu")
+
+    def check(self) -> None:
+        """Raise :class:`UserError` where this machine has not what is asked for."""
+        gpus = torch.cuda.device_count()
+        if self.accelerator == "gpu" and not gpus:
+            raise UserError("trainer.accelerator=gpu: no GPU is to be seen here; choose trainer=cpu or trainer=auto")
+        if self.accelerator == "mps" and not torch.backends.mps.is_available():
+            raise UserError("trainer.accelerator=mps: this machine has none; choose trainer=cpu or trainer=auto")
+        if self.device.type == "cuda" and self.devices > gpus:
+            raise UserError(
+                f"trainer.devices={self.devices}: there are {gpus}; choose as many or trainer.accelerator=cpu"
+            )
+        if self.devices > 1 and self.strategy == "auto":
+            raise UserError(f"trainer.devices={self.devices}: needs trainer.strategy=ddp_spawn, or trainer=ddp")
 
 
 def metrics_logger(folder: Path) -> CSVLogger:
@@ -117,6 +138,28 @@ class Stopwatch(Callback):
         checkpoint["seconds"] = self.seconds
 
 
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or absent, as every file of a run is."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write beside, then rename."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_bytes(Path(path), buffer.getvalue())
+
+
+def _stopped(checkpoint: Path) -> dict[str, Any]:
+    """The checkpoint of a stopped run, empty where there is none that can be read."""
+    if not checkpoint.exists():
+        return {}
+    try:
+        return torch.load(checkpoint, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch's reader raises what pickle, zip and the disk raise
+        log.warning("%s cannot be read (%s); its stage starts anew", checkpoint, type(error).__name__)
+        checkpoint.unlink()
+        return {}
+
+
 def fit(
     module: Classifier | CompensatorModule,
     batches: DataLoader[Any],
@@ -133,14 +176,12 @@ def fit(
     """
     steps = len(batches)
     checkpoint = folder / f"{name}.ckpt"
-    resumed = torch.load(checkpoint, weights_only=True, mmap=True) if checkpoint.exists() else {}
+    resumed = _stopped(checkpoint)
     assert isinstance(batches.sampler, StepSampler)
     batches.sampler.start = resumed.get("global_step", 0)
     stopwatch = Stopwatch(resumed.get("seconds", 0.0))
     independent = isinstance(module, CompensatorModule)
-    strategy: str | Strategy = hardware.strategy
-    if independent and hardware.strategy.startswith("ddp"):
-        strategy = IndependentRounds(start_method="spawn" if "spawn" in hardware.strategy else "popen")
+    several = independent and hardware.devices > 1
     callbacks: list[Callback] = [
         stopwatch,
         SeededSteps(seed, same_on_all=independent),
@@ -149,22 +190,23 @@ def fit(
     terminal = sys.stdout.isatty()
     callbacks.append(RichProgressBar(refresh_rate=10) if terminal else PlainProgress(f"{name} ({module.name})"))
     with _quiet():
-        trainer = Trainer(
-            accelerator=hardware.accelerator,
-            devices=hardware.devices,
-            strategy=strategy,
-            precision=hardware.precision,  # type: ignore[arg-type]
-            max_epochs=1,
-            max_steps=steps,
-            logger=[metrics_logger(folder), *loggers],
-            callbacks=callbacks,
-            enable_progress_bar=terminal,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            log_every_n_steps=max(1, min(50, steps // 20)),
-        )
-        module.train()
         try:
+            trainer = Trainer(
+                accelerator=hardware.accelerator,
+                devices=hardware.devices if several else 1,
+                strategy=IndependentRounds(start_method="spawn") if several else "auto",
+                precision=hardware.precision,  # type: ignore[arg-type]
+                plugins=[WholeCheckpoints()],
+                max_epochs=1,
+                max_steps=steps,
+                logger=[metrics_logger(folder), *loggers],
+                callbacks=callbacks,
+                enable_progress_bar=terminal,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+                log_every_n_steps=max(1, min(50, steps // 20)),
+            )
+            module.train()
             trainer.fit(module, batches, ckpt_path=checkpoint if resumed else None, weights_only=True)
         except SystemExit as interrupted:  # how Lightning ends on Ctrl-C; it is ours to say that nothing is lost
             raise KeyboardInterrupt from interrupted

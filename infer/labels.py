@@ -28,8 +28,8 @@ def distribution(labels: Tensor, space: str, temperature: float) -> Tensor:
 def distillation_loss(student: Tensor, target: Tensor, temperature: float) -> Tensor:
     """KL(target || softmax(student / T)), a batch's mean, times T squared so that gradients keep their size.
 
-    ``student`` logits [B, C], ``target`` probabilities [B, C]. The paper's loss up to that constant, to which Adam is
-    blind.
+    ``student`` logits [B, C], ``target`` probabilities [B, C]. The paper's loss up to that constant, to which AdamW,
+    its optimiser, is blind.
     """
     prediction = (student.float() / temperature).log_softmax(dim=-1)
     return F.kl_div(prediction, target.float(), reduction="batchmean") * temperature**2

@@ -19,7 +19,10 @@ from infer.mixing import mix, mix_labels
 
 @dataclass(frozen=True)
 class Optimiser:
-    """How weights are trained: ``name`` sgd (Nesterov, momentum 0.9) or adamw, ``schedule`` cosine or one_cycle."""
+    """How weights are trained.
+
+    ``name`` is sgd, nesterov (both with momentum 0.9) or adamw; ``schedule`` is cosine or one_cycle.
+    """
 
     name: str
     lr: float
@@ -30,9 +33,10 @@ class Optimiser:
     def configure(self, module: nn.Module) -> dict[str, Any]:
         """Optimiser and schedule in the form Lightning wants them."""
         optimiser: torch.optim.Optimizer
-        if self.name == "sgd":
+        if self.name in ("sgd", "nesterov"):
+            nesterov = self.name == "nesterov"
             optimiser = torch.optim.SGD(
-                module.parameters(), self.lr, momentum=0.9, nesterov=True, weight_decay=self.weight_decay
+                module.parameters(), self.lr, momentum=0.9, nesterov=nesterov, weight_decay=self.weight_decay
             )
         else:
             optimiser = torch.optim.AdamW(module.parameters(), self.lr, weight_decay=self.weight_decay)
@@ -225,9 +229,10 @@ class CompensatorModule(LightningModule):
             for number, state in states.items():  # the inner dicts are Adam's own: copy, do not write
                 states[number] = {**state, **{key: self._whole(state[key]) for key in ("exp_avg", "exp_avg_sq")}}
 
-    def on_fit_end(self) -> None:
+    def on_train_end(self) -> None:
         """Every process ends with all rounds."""
-        self.u.data = self._whole(self.u.data)
+        if self.trainer.world_size > 1:
+            self.u.data = self._whole(self.u.data)
 
     def _whole(self, part: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(part.clone(), reduce_op="sum")

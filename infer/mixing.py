@@ -33,7 +33,7 @@ def student_batch(naturals: int, composed: int, batch: int, ratio: float | None,
     parts = [passes(naturals, share, step * share, seed)] if share else []
     if share < batch:
         rest = batch - share
-        parts.append(naturals + passes(composed, rest, step * rest, seed))
+        parts.append(naturals + passes(composed, rest, step * rest, seed + 2**31))  # an order of its own
     return torch.cat(parts)
 
 

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from infer import __version__
 from infer.backbones import frozen
-from infer.budget import Split, infer_split, natural_split
+from infer.budget import Split, infer_split
 from infer.compare import rivals, students
 from infer.data import Splits, sources
 from infer.distilled import DistilledSet, load
 from infer.errors import UserError
-from infer.fitting import Hardware
+from infer.fitting import Hardware, metrics_logger
 from infer.methods import METHODS
 from infer.methods.random import distil as pick_random
 from infer.methods.stored import naturals
@@ -32,6 +32,7 @@ from infer.stages import (
     Compensators,
     StudentData,
     check_backbones,
+    check_network,
     elapsed,
     labelled,
     load_weights,
@@ -55,6 +56,12 @@ def read(config: DatasetConfig) -> Splits:
         splits = sources.digits(config.name, config.test_fraction or 0.2, config.split_seed)
     else:
         splits = sources.torchvision_set(config.name, config.torchvision or "", Path(config.data_dir))
+    for key, found in (("channels", splits.channels), ("image_size", splits.side)):
+        if getattr(config, key) != found:
+            raise UserError(
+                f"dataset.{key}={getattr(config, key)}: the pictures of {config.name} have {found}; leave it, or give "
+                "dataset.root=<folder of pictures>, which are converted"
+            )
     for note in splits.notes:
         log.warning(note)
     log.info(
@@ -72,11 +79,12 @@ def read(config: DatasetConfig) -> Splits:
 
 def distill(config: DistillConfig) -> dict[str, Any]:
     """python distill.py: teachers, compensators, labels, one file, students, report. Returns result.json's content."""
+    hardware = _hardware(config)
     data = read(config.dataset)
     split = _split(config, data)
     picks = data.picks(config.seed)
     naturals(data, split, picks)  # refuses classes with too few pictures before anything is trained
-    bench = Bench(data, config, Hardware(**asdict(config.trainer)))
+    bench = Bench(data, config, hardware)
     check_backbones(bench, config.students.backbones)
     backbones = {name: asdict(backbone(name)) for name in config.teachers.backbones + config.students.backbones}
     settings = bench.identity(**_settings(config), backbones=backbones)
@@ -88,7 +96,8 @@ def distill(config: DistillConfig) -> dict[str, Any]:
         log.info("finished before: %s", folder)
     else:
         with _loggers(config, folder, f"{data.name}-{name}-seed{config.seed}") as loggers:
-            result = _distill(Bench(data, config, bench.hardware, loggers), split, picks, folder, file, settings)
+            result = _distill(Bench(data, config, hardware, loggers), split, picks, folder, file, settings)
+            _log_result([metrics_logger(folder), *loggers], result)
         write_json(folder / "result.json", result)
     table.show(result)
     log.info("file: %s   figures: %s   pictures: %s", file, folder / "result.json", folder / "images")
@@ -139,25 +148,29 @@ def _distill(
 def train(config: TrainConfig) -> dict[str, Any]:
     """python train.py: a teacher, or a student on random naturals or a distilled file. Returns the result."""
     distilled = load(config.source.path or "") if config.source.kind == "distilled" else None
+    hardware = _hardware(config)
     data = read(config.dataset)
-    bench = Bench(data, config, Hardware(**asdict(config.trainer)))
+    bench = Bench(data, config, hardware)
     name = config.backbone.name
-    bench.network(config.backbone)  # refuses unknown names and options before anything is made
+    check_network(bench, name, config.backbone)
     if config.source.kind == "real":
-        with _loggers(config, Path(config.output, "train", data.name, name), f"{data.name}-{name}") as loggers:
-            teacher = train_teacher(Bench(data, config, bench.hardware, loggers), name, config.backbone, config.seed)
+        where = Path(config.output, "train", data.name, name, f"seed{config.seed}")
+        with _loggers(config, where, f"{data.name}-{name}-seed{config.seed}") as loggers:
+            teacher = train_teacher(Bench(data, config, hardware, loggers), name, config.backbone, config.seed)
         return {"accuracy": teacher.accuracy, "seconds": teacher.seconds, "file": str(teacher.file)}
     if distilled is not None:
         _require_fit(distilled, data, config.source.path)
         what = f"distilled-{digest(distilled.to_bytes())}"
         teachers = _named_teachers(bench, distilled) if distilled.header.labels == "dynamic" else []
     else:
-        split = natural_split(config.ipc * len(data.classes), len(data.classes))
+        split = Split(len(data.classes), config.ipc, 0)
         picks = data.picks(config.seed)
         stored = pick_random(data, split, picks, lambda naturals, _: naturals)
         what = f"random-ipc{config.ipc}-{config.labels.kind}"
-        check_backbones(bench, [])
-        made = train_teachers(bench) if config.labels.kind != "hard" else []
+        made = []
+        if config.labels.kind != "hard":
+            check_backbones(bench, [])
+            made = train_teachers(bench)
         distilled = labelled(bench, stored, split, made, config.labels.kind, {})
         teachers = [teacher.network for teacher in made]
     settings = bench.identity(file=digest(distilled.to_bytes()), **_settings(config))
@@ -165,8 +178,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     steps = student_steps(bench, len(distilled), len(teachers), distilled.header.labels == "dynamic")
     source = StudentData.of_set(distilled, teachers)
     with _loggers(config, folder, f"{data.name}-{name}-{what}-seed{config.seed}") as loggers:
-        ready = Bench(data, config, bench.hardware, loggers)
-        result = dict(train_student(ready, name, config.backbone, source, steps, config.seed, folder))
+        ready = Bench(data, config, hardware, loggers)
+        result = dict(train_student(ready, f"{name}-{what}", config.backbone, source, steps, config.seed, folder))
     log.info("student %s on %s: test accuracy %.2f %% (%s)", name, what, 100 * result["accuracy"], folder)
     return result
 
@@ -174,7 +187,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
 def _split(config: DistillConfig, data: Splits) -> Split:
     classes = len(data.classes)
     if config.method.name == "random":
-        return natural_split(config.ipc * classes, classes)
+        return Split(classes, config.ipc, 0)
     return infer_split(config.ipc, classes, len(config.teachers.backbones), config.budget.fill)
 
 
@@ -198,9 +211,15 @@ def _require_fit(distilled: DistilledSet, data: Splits, path: str | None) -> Non
 def _named_teachers(bench: Bench, distilled: DistilledSet) -> list[nn.Module]:
     """The teachers that a file with dynamic labels names."""
     teachers = []
-    for name, file in distilled.header.provenance.get("files", {}).items():
+    for name, (file, known) in distilled.header.provenance.get("files", {}).items():
+        path = Path(file)
+        if not path.is_file() or digest(path.read_bytes()) != known:
+            raise UserError(
+                f"{file}: the teacher {name} that the file's dynamic labels need is missing or another than it was; "
+                "restore it, run where outputs/ lies, or distil anew"
+            )
         network = bench.network(backbone(name))
-        load_weights(network, Path(file))
+        load_weights(network, path)
         teachers.append(frozen(network))
     if not teachers:
         raise UserError("source.path: the file's labels are dynamic, but it names no teachers; distil anew")
@@ -237,6 +256,22 @@ def _loggers(config: BaseConfig, folder: Path, name: str) -> Iterator[list[Logge
     finally:
         if "wandb" in config.logger:
             wandb.finish(exit_code=outcome.exit_code)
+
+
+def _hardware(config: BaseConfig) -> Hardware:
+    hardware = Hardware(**asdict(config.trainer))
+    hardware.check()
+    return hardware
+
+
+def _log_result(loggers: Sequence[Logger], result: Mapping[str, Any]) -> None:
+    """The figures that people compare runs by, once, at the end."""
+    figures = {f"accuracy/{row['backbone']}/{row['source']}": row["accuracy_mean"] for row in result["students"]}
+    figures |= {f"teacher/{name}/accuracy": teacher["accuracy"] for name, teacher in result["teachers"].items()}
+    figures |= {f"bytes/{name}": size for name, size in result["bytes"].items()}
+    for logger in loggers:
+        logger.log_metrics(figures, step=0)
+        logger.save()
 
 
 def _machine() -> dict[str, Any]:

@@ -41,6 +41,8 @@ class DatasetConfig:
         if self.test_fraction is not None:
             _within(f"{at}test_fraction", self.test_fraction, 0.01, 0.9)
         _path_part(f"{at}name", self.name)
+        if self.kind == "folder" and self.root is None:
+            raise UserError(f"{at}root=null: give the folder of pictures, {at}root=<folder>")
 
 
 @dataclass
@@ -65,8 +67,7 @@ class TeachersConfig:
     margin: float = MISSING
 
     def _check(self, at: str) -> None:
-        if not self.backbones or len(set(self.backbones)) != len(self.backbones):
-            raise UserError(f"{at}backbones={self.backbones}: give one or more backbones, each once")
+        _each_once(f"{at}backbones", self.backbones)
         _within(f"{at}margin", self.margin, 0, 1)
 
 
@@ -79,6 +80,7 @@ class StudentsConfig:
     real: bool = MISSING
 
     def _check(self, at: str) -> None:
+        _each_once(f"{at}backbones", self.backbones)
         _within(f"{at}seeds", self.seeds, 1, 1000)
 
 
@@ -93,10 +95,11 @@ class WeightsConfig:
     schedule: str = MISSING
 
     def _check(self, at: str) -> None:
-        _one_of(f"{at}optimizer", self.optimizer, ["sgd", "adamw"])
+        _one_of(f"{at}optimizer", self.optimizer, ["sgd", "nesterov", "adamw"])
         _one_of(f"{at}schedule", self.schedule, ["cosine", "one_cycle"])
         _within(f"{at}batch", self.batch, 1, 65536)
         _within(f"{at}lr", self.lr, 1e-9, 100)
+        _within(f"{at}weight_decay", self.weight_decay, 0, 1)
 
 
 @dataclass
@@ -144,6 +147,9 @@ class UFCRecipe:
         _within(f"{at}steps", self.steps, 1, 10**7)
         _within(f"{at}batch", self.batch, 1, 10**6)
         _within(f"{at}jitter", self.jitter, 0, 1024)
+        _within(f"{at}lr", self.lr, 1e-9, 100)
+        _within(f"{at}bn_weight", self.bn_weight, 0, 1e6)
+        _within(f"{at}first_weight", self.first_weight, 0, 1e6)
 
 
 @dataclass
@@ -200,7 +206,7 @@ class TrainerConfig:
 
     def _check(self, at: str) -> None:
         _one_of(f"{at}accelerator", self.accelerator, ["auto", "cpu", "gpu", "mps"])
-        _one_of(f"{at}strategy", self.strategy, ["auto", "ddp", "ddp_spawn"])
+        _one_of(f"{at}strategy", self.strategy, ["auto", "ddp_spawn"])
         _one_of(f"{at}precision", self.precision, ["32-true", "bf16-mixed", "16-mixed"])
         _within(f"{at}devices", self.devices, 1, 4096)
 
@@ -246,6 +252,8 @@ class BaseConfig:
     def _check(self, at: str) -> None:
         _within(f"{at}ipc", self.ipc, 1, 10**6)
         _within(f"{at}seed", self.seed, 0, 2**31)
+        for name in self.logger:
+            _one_of(f"{at}logger", name, ["wandb", "tensorboard"])
 
 
 @dataclass
@@ -298,6 +306,11 @@ def backbone(name: str) -> BackboneConfig:
 def _one_of(key: str, value: object, known: list[Any]) -> None:
     if value not in known:
         raise choices(key, value, [str(k) for k in known])
+
+
+def _each_once(key: str, names: list[str]) -> None:
+    if not names or len(set(names)) != len(names):
+        raise UserError(f"{key}={names}: give one or more backbones, each once")
 
 
 def _within(key: str, value: float, low: float, high: float) -> None:

@@ -30,7 +30,7 @@ from infer.lit import Classifier, CompensatorModule, Optimiser, StudentModule, T
 from infer.methods import Stored
 from infer.mixing import student_batch
 from infer.schema import BackboneConfig, BaseConfig, backbone
-from infer.store import claim, read_json, write_bytes, write_json
+from infer.store import claim, digest, read_json, write_bytes, write_json
 
 log = logging.getLogger("infer")
 
@@ -134,9 +134,24 @@ def load_weights(network: nn.Module, file: Path) -> None:
 def check_backbones(bench: Bench, students: Sequence[str]) -> None:
     """Refuse names, options and teachers without BatchNorm before anything is made."""
     for name in bench.config.teachers.backbones:
-        require_batch_norm(name, bench.network(backbone(name)))
+        require_batch_norm(name, check_network(bench, name, backbone(name)))
     for name in students:
-        bench.network(backbone(name))
+        check_network(bench, name, backbone(name))
+
+
+def check_network(bench: Bench, name: str, options: BackboneConfig) -> nn.Module:
+    """The network, once it has been shown to take a batch of this data; refuses it in one line else."""
+    network = frozen(bench.network(options))
+    data = bench.data
+    try:
+        network(torch.zeros(2, data.channels, data.side, data.side))
+    except Exception as error:  # a foreign forward pass raises what it likes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"backbone={name}: does not take images of {data.channels} x {data.side} x {data.side} ({reason}); "
+            "choose another backbone or dataset.image_size"
+        ) from error
+    return network
 
 
 def train_teachers(bench: Bench) -> list[Teacher]:
@@ -179,8 +194,17 @@ class Compensators:
 
     def _optimise(self, teacher: Teacher, first: int, naturals: Tensor, targets: Tensor) -> Tensor:
         recipe = self.bench.config.recipe.ufc
+        bench = self.bench
         name = f"compensators-{teacher.name}-{first}"
-        file = self.folder / f"{name}.safetensors"
+        # Kept with the teacher, named by all that decides them: runs that differ in students or labels share them.
+        made_of = {
+            "teacher": digest(teacher.file.read_bytes()),
+            "naturals": digest(naturals.contiguous().numpy().tobytes() + targets.contiguous().numpy().tobytes()),
+            "recipe": asdict(recipe),
+            "seed": bench.config.seed,
+            "precision": bench.hardware.precision,
+        }
+        file = teacher.file.parent / f"compensators-{digest(made_of)}.safetensors"
         if not file.exists():
             module = CompensatorModule(
                 teacher.name,
@@ -195,7 +219,6 @@ class Compensators:
                 recipe.jitter,
             )
             batches = loader(_Nothing(), partial(in_order, recipe.steps, 1), recipe.steps)
-            bench = self.bench
             seconds = fit(module, batches, bench.config.seed, self.folder, name, bench.hardware, bench.loggers)
             content = {"u": module.u.detach().cpu(), "seconds": torch.tensor(seconds)}
             write_bytes(file, to_safetensors(content))
@@ -224,7 +247,7 @@ def labelled(
         "code": f"infer {__version__}",
     }
     if kind == "dynamic":  # the consumer needs the teachers themselves
-        provenance["files"] = {teacher.name: str(teacher.file) for teacher in teachers}
+        provenance["files"] = {t.name: [str(t.file), digest(t.file.read_bytes())] for t in teachers}
     hard = kind == "hard"
     header = Header(
         classes=data.classes,

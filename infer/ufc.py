@@ -97,7 +97,8 @@ def bn_distance(inputs: Tensor, layer: _BatchNorm, rounds: int) -> Tensor:
     """
     assert layer.running_mean is not None
     assert layer.running_var is not None
-    mean, variance = _Moments.apply(inputs.float(), rounds)
+    with torch.autocast(inputs.device.type, enabled=False):  # it would take the products in 16 bits
+        mean, variance = _Moments.apply(inputs.float(), rounds)
     return (mean - layer.running_mean).norm(dim=1) + (variance - layer.running_var).norm(dim=1)
 
 

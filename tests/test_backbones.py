@@ -33,6 +33,10 @@ def test_small_stems_keep_the_resolution_and_large_images_keep_the_stem(name):
 
     assert resolution(32) == 32
     assert resolution(128) == 64
+    options = backbone(name)
+    small, large = (build(options.model, options.options, options.stem, 5, 3, side) for side in (32, 128))
+    pools = [sum(isinstance(module, nn.MaxPool2d) for module in model.modules()) for model in (small, large)]
+    assert pools == [0, 1 if name in ("resnet18", "shufflenetv2") else 0]
 
 
 def test_any_timm_model_goes_by_its_name():

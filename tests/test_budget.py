@@ -45,7 +45,6 @@ def test_a_split_keeps_the_budget_or_names_the_ipc_that_would(ipc, classes, teac
         return
     used = split.naturals + split.compensators
     assert used == ipc * classes if fill else ipc * classes - (classes + teachers) < used <= ipc * classes
-    assert split.natural_per_class * classes >= split.naturals
 
 
 @given(st.integers(0, 5000), st.integers(2, 200))

@@ -7,8 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from infer.budget import Split
 from infer.data import Pictures, Splits, sources
 from infer.errors import UserError
+from infer.methods.stored import naturals
 
 
 def read(root, side=16, channels=3, test_fraction=0.25):
@@ -99,6 +101,7 @@ def test_broken_pictures_are_refused_when_many_and_skipped_and_named_when_few(pi
     whole = (root / "train" / "flat" / "1.jpg").read_bytes()
     (root / "train" / "flat" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (root / "train" / "flat" / "text.png").write_text("not a picture")
+    (root / "test" / ".thumbnails").mkdir()
     with pytest.raises(UserError, match=r"2 of 38 pictures cannot be read: .*cut.jpg, .*text.png"):
         read(root)
     for index in range(170):
@@ -134,3 +137,17 @@ def test_the_real_cifar10_copy_is_whole(cifar10):
 def test_the_real_steel_pictures_are_grey(steel):
     splits = read(steel, side=64, channels=1)
     assert (len(splits.train), len(splits.test), len(splits.classes)) == (1440, 360, 6)
+
+
+def test_naturals_are_a_round_of_every_class_then_in_turn_from_those_that_have_more():
+    targets = torch.tensor([0] * 5 + [1] * 2 + [2] * 4)
+    part = Pictures(torch.arange(11, dtype=torch.uint8).view(-1, 1, 1, 1), targets)
+    data = Splits("s", ["a", "b", "c"], part, part)
+    picks = [torch.tensor([4, 3, 2, 1, 0]), torch.tensor([5, 6]), torch.tensor([7, 8, 9, 10])]
+    images, found = naturals(data, Split(3, 2, 1, extra=4), picks)
+    assert images.flatten().tolist() == [4, 5, 7, 3, 6, 8, 2, 9, 1, 10]
+    assert torch.equal(found, targets[images.flatten().long()])
+    with pytest.raises(UserError, match="needs 3 train pictures of every class, but b has 2"):
+        naturals(data, Split(3, 3, 1), picks)
+    with pytest.raises(UserError, match="asks for 12 train pictures, but there are 11"):
+        naturals(data, Split(3, 2, 1, extra=6), picks)

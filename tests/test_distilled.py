@@ -108,6 +108,11 @@ def test_export_writes_what_another_framework_can_read(tmp_path):
         )
         assert [float(row[name]) for name in ("a", "b", "ç")] == pytest.approx(label.tolist(), rel=1e-4)
         assert row["kind"] == ("natural" if index < 7 else "composed")
+    named = replace(made, header=replace(made.header, classes=["../up", "T-shirt/top", "T-shirt?top"]))
+    named.export(tmp_path / "named")
+    folders = sorted(entry.name for entry in (tmp_path / "named").iterdir() if entry.is_dir())
+    assert folders == ["T-shirt_top-1", "T-shirt_top-2", "_up"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["named", "out"]
     with pytest.raises(infer.UserError, match="choose a folder"):
         made.export("/dev/null/out")
 
@@ -124,7 +129,14 @@ def damaged(made: DistilledSet, change) -> bytes:
     ("change", "says"),
     [
         (lambda t, h: h.update(version=2), "format version 2"),
-        (lambda t, h: h.pop("mean"), "incomplete"),
+        (lambda t, h: h.pop("mean"), "incomplete or foreign: mean"),
+        (lambda t, h: h.update(mosaic="avif"), "incomplete or foreign: mosaic"),
+        (lambda t, h: h.update(compensators_per_round="2"), "out of range"),
+        (lambda t, h: h.update(compensators_per_round=3), "do not fit"),
+        (lambda t, h: h.update(classes="abc"), "out of range"),
+        (lambda t, h: h.update(labels="foo"), "out of range"),
+        (lambda t, h: t.update(targets=t["targets"].to(torch.int8)), "do not fit"),
+        (lambda t, h: t.update(views=torch.zeros(3)), "do not fit"),
         (lambda t, h: h.update(std=[0.0] * 3), "out of range"),
         (lambda t, h: h.update(classes=["a", "b"]), "do not fit"),
         (lambda t, h: h.update(classes=["a", "b", "c", "d"]), "do not fit"),

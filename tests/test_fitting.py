@@ -1,6 +1,10 @@
 """Fitting that stops and goes on, with one process and with two."""
 
+import csv
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +14,7 @@ from infer.data.batches import in_order, loader
 from infer.fitting import Hardware, fit, forget
 from infer.lit import CompensatorModule
 from infer.schema import backbone
-from infer.ufc import batch_norms
+from infer.ufc import STEP, batch_norms, compose, normalise, objective, quantise
 
 STEPS = 20
 
@@ -77,6 +81,65 @@ def test_a_run_that_goes_on_is_the_unbroken_one_to_the_bit(tmp_path, unbroken):
     broken_off(tmp_path, Hardware())
     assert torch.equal(go_on(tmp_path, Hardware()), unbroken)
     assert "distill/t/loss" in (tmp_path / "metrics.csv").read_text()
+
+
+def test_all_rounds_at_once_are_each_round_alone(tmp_path, unbroken):
+    """The module itself, through Lightning: what a round gets does not depend on its neighbours."""
+    whole = module()
+    for k in range(3):
+        alone = module()
+        alone.naturals, alone.targets = whole.naturals[k : k + 1], whole.targets[k : k + 1]
+        alone.u = torch.nn.Parameter(alone.u.data[k : k + 1].clone())
+        fit(alone, loader(Indices(), partial(in_order, STEPS, 1), STEPS), 0, tmp_path, f"u{k}", Hardware(), [])
+        assert unbroken[k].abs().max() > 0.5
+        torch.testing.assert_close(alone.u.detach()[0], unbroken[k], rtol=1e-3, atol=1e-3)
+
+
+def test_the_module_optimises_what_reading_composes(tmp_path):
+    """The loss that it logs last is that of the 8-bit images the file gives, not of the tensor it holds."""
+    made = module()
+    made.jitter, made.lr = 0, 0.0
+    made.u.data.normal_(std=2)
+    kept = STEP * quantise(made.u.detach(), made.std).short().unsqueeze(1)
+    images = normalise(compose(made.naturals.short(), kept), made.mean, made.std)
+    terms = objective(made.frozen[0], made.layers, images, made.targets, 1.0, 10.0)
+    fit(made, loader(Indices(), partial(in_order, STEPS, 1), STEPS), 0, tmp_path, "u", Hardware(), [])
+    with (tmp_path / "metrics.csv").open() as file:
+        logged = [row["distill/t/loss"] for row in csv.DictReader(file)]
+    assert float(logged[-1]) == pytest.approx(terms.loss.mean().item(), rel=1e-5)
+
+
+def test_a_checkpoint_that_cannot_be_read_starts_the_stage_anew(tmp_path, unbroken):
+    (tmp_path / "u.ckpt").write_bytes(b"half of")
+    assert torch.equal(go_on(tmp_path, Hardware()), unbroken)
+
+
+def test_a_full_disk_ends_a_fit_in_one_line(tmp_path):
+    """A real refusal by the kernel: no file beyond 2 kB, and so no checkpoint."""
+    code = """
+import resource, sys, pathlib
+sys.path.insert(0, sys.argv[1])
+import test_fitting as t
+resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
+try:
+    t.go_on(pathlib.Path(sys.argv[2]), t.Hardware())
+except t.UserError as error:
+    print(error)
+"""
+    words = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "u.ckpt: cannot be written" in done.stdout, done.stderr
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".ckpt", ".tmp")]
+
+
+def test_two_processes_that_stopped_when_all_was_done_do_not_count_twice(tmp_path, unbroken):
+    """Killed between the last checkpoint and the result: nothing is left to train, nor to sum."""
+    two = Hardware(devices=2, strategy="ddp_spawn")
+    steps = loader(Indices(), partial(in_order, STEPS, 1), STEPS)
+    for _ in range(2):
+        made = module()
+        fit(made, steps, 0, tmp_path, "u", two, [])
+        torch.testing.assert_close(made.u.detach(), unbroken, rtol=1e-3, atol=1e-3)
 
 
 def test_two_processes_share_the_rounds_and_may_go_on_as_one(tmp_path, unbroken):

@@ -92,6 +92,11 @@ def test_statistics_stay_in_float32_under_mixed_precision():
         mixed = ufc.objective(model, layers, images, targets, 1.0, 10.0)
     assert mixed.loss.dtype == mixed.bn.dtype == mixed.cross_entropy.dtype == torch.float32
     torch.testing.assert_close(mixed.loss, exact.loss, rtol=0.02, atol=0.02)
+    layer = layers[0]
+    inputs = torch.randn(ROUNDS * CLASSES, 32, 8, 8) + 10  # a mean that 16 bits would lose the variance beside
+    outside = ufc.bn_distance(inputs, layer, ROUNDS)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(ufc.bn_distance(inputs, layer, ROUNDS), outside, rtol=1e-6, atol=0)
 
 
 def test_what_is_optimised_is_what_is_stored():

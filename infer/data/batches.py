@@ -50,7 +50,7 @@ def augment(images: Tensor, crop: int, flip: bool) -> Tensor:
     """
     if not crop and not flip:
         return images
-    batch, channels, height, width = images.shape
+    batch, _, height, width = images.shape
     device = images.device
     rows = torch.arange(height, device=device).expand(batch, -1)
     columns = torch.arange(width, device=device).expand(batch, -1)

@@ -20,12 +20,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def to(self, device: torch.device) -> Pictures:
-        """The same set, resident on ``device``."""
-        return Pictures(self.images.to(device), self.targets.to(device))
-
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        indices = indices.to(self.images.device)
         return self.images[indices], self.targets[indices]
 
 

@@ -58,9 +58,7 @@ def torchvision_set(name: str, dataset: str, folder: Path) -> Splits:
     return Splits(name, [str(c) for c in parts[0].classes], splits[0], splits[1])
 
 
-def folder(
-    name: str, root: Path, side: int, channels: int, test_fraction: float | None, split_seed: int
-) -> Splits:
+def folder(name: str, root: Path, side: int, channels: int, test_fraction: float | None, split_seed: int) -> Splits:
     """Pictures below ``root``: train/<class>/* and test/<class>/*, or <class>/* alone, which is split by seed.
 
     Every picture is turned upright, converted to ``channels`` (1 grey, 3 colour) and resized to ``side`` x ``side``.
@@ -72,7 +70,7 @@ def folder(
     if divided and not (root / "test").is_dir():
         raise UserError(f"dataset.root={root}: has train/ but no test/; add test/<class>/, or put <class>/ in root")
     train_root = root / "train" if divided else root
-    classes = sorted(entry.name for entry in train_root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    classes = _class_folders(train_root)
     if len(classes) < 2:
         found = f"one class, {classes[0]}" if classes else "no class folders"
         raise UserError(f"dataset.root={root}: {found} in {train_root}; two or more folders of pictures are needed")
@@ -81,13 +79,17 @@ def folder(
         train, test = _split(targets, test_fraction or 0.2, split_seed)
         parts = [Pictures(images[train], targets[train]), Pictures(images[test], targets[test])]
     else:
-        unknown = {entry.name for entry in (root / "test").iterdir() if entry.is_dir()} - set(classes)
+        unknown = set(_class_folders(root / "test")) - set(classes)
         if unknown:
             raise UserError(f"dataset.root={root}: test/ has classes that train/ lacks: {', '.join(sorted(unknown))}")
         test_images, test_targets, test_notes = _read(root / "test", classes, side, channels)
         parts = [Pictures(images, targets), Pictures(test_images, test_targets)]
         notes += test_notes
     return Splits(name, classes, parts[0], parts[1], notes)
+
+
+def _class_folders(root: Path) -> list[str]:
+    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _read(root: Path, classes: Sequence[str], side: int, channels: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
@@ -103,7 +105,9 @@ def _read(root: Path, classes: Sequence[str], side: int, channels: int) -> tuple
         raise UserError(f"dataset.root={root}: no pictures in it; known are {', '.join(sorted(SUFFIXES))}")
     images = torch.empty(len(files), channels, side, side, dtype=torch.uint8)
     with ThreadPoolExecutor() as pool:
-        read = list(pool.map(lambda i: _decode(files[i][0], images[i], side, channels), range(len(files)), chunksize=64))
+        read = list(
+            pool.map(lambda i: _decode(files[i][0], images[i], side, channels), range(len(files)), chunksize=64)
+        )
     bad = [str(file) for (file, _), fine in zip(files, read, strict=True) if not fine]
     if len(bad) > UNREADABLE_SHARE * len(files):
         raise UserError(f"dataset.root={root}: {len(bad)} of {len(files)} pictures cannot be read: {_some(bad)}")
@@ -126,7 +130,9 @@ def _decode(file: Path, into: Tensor, side: int, channels: int) -> bool:
             picture = picture.convert("L" if channels == 1 else "RGB")
             if picture.size != (side, side):
                 picture = picture.resize((side, side), Image.Resampling.BILINEAR)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow's ways to say: broken
+    except MemoryError:
+        raise
+    except Exception:  # Pillow has many ways to say that a file is broken, struct.error among them
         return False
     pixels = torch.from_numpy(np.array(picture))
     into.copy_(pixels.unsqueeze(0) if channels == 1 else pixels.permute(2, 0, 1))

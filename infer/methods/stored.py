@@ -28,16 +28,18 @@ Method = Callable[[Splits, Split, Sequence[Tensor], Compensate], Stored]
 def naturals(data: Splits, split: Split, picks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The split's naturals round after round, a class after the other, then the extra ones: images and targets.
 
-    Raises :class:`UserError` naming the classes that have fewer pictures than the split needs.
+    Extra ones are taken from the classes in turn, from those that still have some. Raises :class:`UserError` naming the
+    classes that have fewer pictures than there are rounds.
     """
-    needed = split.natural_per_class
-    counts = {name: len(pick) for name, pick in zip(data.classes, picks, strict=True)}
-    short = [f"{name} has {count}" for name, count in counts.items() if count < needed]
+    short = [
+        f"{name} has {len(pick)}" for name, pick in zip(data.classes, picks, strict=True) if len(pick) < split.rounds
+    ]
     if short:
         raise UserError(
-            f"ipc: the split needs {needed} train pictures of every class, but {', '.join(short)}; "
-            f"choose a smaller ipc or add pictures"
+            f"ipc: the split needs {split.rounds} train pictures of every class, but {', '.join(short)}; "
+            "choose a smaller ipc or add pictures"
         )
-    order = [picks[c][k] for k in range(split.rounds) for c in range(split.classes)]
-    order += [picks[i % split.classes][split.rounds + i // split.classes] for i in range(split.extra)]
-    return data.train[torch.stack(order)]
+    if split.naturals > len(data.train):
+        raise UserError(f"ipc: asks for {split.naturals} train pictures, but there are {len(data.train)}")
+    in_turn = [pick[k] for k in range(max(map(len, picks))) for pick in picks if k < len(pick)]
+    return data.train[torch.stack(in_turn[: split.naturals])]
