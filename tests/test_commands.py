@@ -214,7 +214,6 @@ def test_multirun_makes_a_run_for_every_combination_that_can_be_made(command, tm
         (["dataset=image_folder", "dataset.root=null"], "dataset.root=null: give the folder"),
         (["logger=[wandb,typo]"], "logger=typo: unknown; choose one of csv, tensorboard, wandb"),
         (["trainer.strategy=fsdp"], "trainer.strategy=fsdp: unknown; choose one of auto, ddp_spawn"),
-        (["-m", "ipc=3,ten"], "ipc=ten: Value 'ten'"),
         (["-m", "output=/dev/null/x"], "Not a directory"),
     ],
 )
@@ -226,6 +225,13 @@ def test_a_mistake_in_the_command_is_one_line_and_makes_nothing(command, tmp_pat
     assert done.stderr.count("\n") == 1
     assert not done.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_with_a_mistake_runs_nothing(command, tmp_path):
+    done = command("distill.py", "-m", f"output={tmp_path}", "ipc=3,ten")
+    assert done.returncode == 2
+    assert done.stderr == "error: ipc=ten: Value 'ten' of type 'str' could not be converted to Integer\n"
+    assert not (tmp_path / "distill").exists()
 
 
 def test_a_mistake_found_later_is_one_line_too(command, tmp_path):

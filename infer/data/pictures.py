@@ -1,4 +1,4 @@
-"""A labelled set of pictures, resident as uint8."""
+"""A labelled set of pictures, in memory as uint8."""
 
 from __future__ import annotations
 
