@@ -85,6 +85,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, value = error.missing_cfg_file.rpartition("/")
         return str(choices(group, value, error.options))
+    if found := re.search(r"Could not load '([^']+)/([^'/]+)'", text):
+        return str(choices(found[1], found[2], (path.stem for path in (schema.CONF / found[1]).glob("*.yaml"))))
     if found := re.search(r"Could not override '([^']+)'", text):
         return str(_unknown_key(found[1]))
     if found := re.search(r"Error merging override (.*)", text):

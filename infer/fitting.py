@@ -114,7 +114,8 @@ def metrics_logger(folder: Path) -> CSVLogger:
     path = folder / "metrics.csv"
     before = path.read_text() if path.exists() else ""
     logger = CSVLogger(str(folder), name="", version="")
-    experiment = logger.experiment
+    with _quiet():
+        experiment = logger.experiment
     if before:
         path.write_text(before)
         experiment.metrics_keys = before.partition("\n")[0].strip().split(",")
@@ -220,7 +221,7 @@ def forget(folder: Path, name: str) -> None:
     (folder / f"{name}.ckpt").unlink(missing_ok=True)
 
 
-def test_accuracy(module: Classifier, batches: DataLoader[Any], hardware: Hardware) -> float:
+def measure_accuracy(module: Classifier, batches: DataLoader[Any], hardware: Hardware) -> float:
     """Share of the test pictures that ``module`` gets right, in 0 to 1; on one device, whatever it trained on."""
     with _quiet():
         trainer = Trainer(

@@ -24,7 +24,7 @@ from infer.data import Pictures, Splits
 from infer.data.batches import in_order, loader
 from infer.distilled import DistilledSet, Header
 from infer.errors import UserError
-from infer.fitting import Hardware, fit, forget, test_accuracy
+from infer.fitting import Hardware, fit, forget, measure_accuracy
 from infer.labels import Ensemble
 from infer.lit import Classifier, CompensatorModule, Optimiser, StudentModule, TeacherModule
 from infer.methods import Stored
@@ -56,7 +56,7 @@ class Bench:
         size = len(self.data.test)
         draw = partial(in_order, size, _EVALUATION_BATCH)
         batches = loader(self.data.test, draw, math.ceil(size / _EVALUATION_BATCH))
-        return test_accuracy(module, batches, self.hardware)
+        return measure_accuracy(module, batches, self.hardware)
 
     @property
     def _module_options(self) -> dict[str, Any]:

@@ -119,11 +119,12 @@ def test_a_full_disk_ends_a_fit_in_one_line(tmp_path):
     code = """
 import resource, sys, pathlib
 sys.path.insert(0, sys.argv[1])
+import infer
 import test_fitting as t
 resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
 try:
     t.go_on(pathlib.Path(sys.argv[2]), t.Hardware())
-except t.UserError as error:
+except infer.UserError as error:
     print(error)
 """
     words = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
