@@ -93,7 +93,7 @@ def _class_folders(root: Path) -> list[str]:
 
 
 def _read(root: Path, classes: Sequence[str], side: int, channels: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Decode every picture of ``root``/<class>/ with threads (Pillow releases the interpreter while it decodes)."""
+    """Decode every picture of ``root``/<class>/: images, targets, and notes of what had to be skipped."""
     files = [
         (Path(where, name), number)
         for number, class_name in enumerate(classes)
@@ -104,10 +104,11 @@ def _read(root: Path, classes: Sequence[str], side: int, channels: int) -> tuple
     if not files:
         raise UserError(f"dataset.root={root}: no pictures in it; known are {', '.join(sorted(SUFFIXES))}")
     images = torch.empty(len(files), channels, side, side, dtype=torch.uint8)
+    # Pillow lets go of the interpreter while it decodes; of tiny pictures, handing it round takes longer than it saves.
+    tiny = files[0][0].stat().st_size < 8192
     with ThreadPoolExecutor() as pool:
-        read = list(
-            pool.map(lambda i: _decode(files[i][0], images[i], side, channels), range(len(files)), chunksize=64)
-        )
+        each = map if tiny else pool.map
+        read = list(each(lambda i: _decode(files[i][0], images[i], side, channels), range(len(files))))
     bad = [str(file) for (file, _), fine in zip(files, read, strict=True) if not fine]
     if len(bad) > UNREADABLE_SHARE * len(files):
         raise UserError(f"dataset.root={root}: {len(bad)} of {len(files)} pictures cannot be read: {_some(bad)}")
@@ -124,7 +125,8 @@ def _decode(file: Path, into: Tensor, side: int, channels: int) -> bool:
     """Write one picture into ``into`` uint8 [ch, side, side]; False where it cannot be read."""
     try:
         with Image.open(file) as opened:
-            picture = ImageOps.exif_transpose(opened)
+            picture: Image.Image = opened
+            ImageOps.exif_transpose(picture, in_place=True)
             if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip and not scale
                 picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).astype(np.uint8))
             picture = picture.convert("L" if channels == 1 else "RGB")
