@@ -46,6 +46,17 @@ class SeededSteps(Callback):
             torch.cuda.manual_seed_all(drawn)
 
 
+class StageBar(RichProgressBar):
+    """Lightning's bar, named by the stage: with one pass of so many steps its epochs say nothing."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(refresh_rate=10)
+        self.stage = stage
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return self.stage
+
+
 class PlainProgress(Callback):
     """Where there is no terminal to draw a bar on: a line now and then."""
 
@@ -189,7 +200,8 @@ def fit(
         ModelCheckpoint(folder, name, enable_version_counter=False, every_n_train_steps=math.ceil(steps / 20)),
     ]
     terminal = sys.stdout.isatty()
-    callbacks.append(RichProgressBar(refresh_rate=10) if terminal else PlainProgress(f"{name} ({module.name})"))
+    stage = f"{name.partition('-')[0]} {module.name}"
+    callbacks.append(StageBar(stage) if terminal else PlainProgress(stage))
     with _quiet():
         try:
             trainer = Trainer(
