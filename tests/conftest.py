@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,14 +84,13 @@ def steel() -> Path:
 
 
 def _real(name: str) -> Path:
-    for folder in (os.environ.get("INFER_DATA", ROOT / "data"), ROOT / "data"):
-        if (Path(folder) / name / "train").is_dir():
-            return Path(folder) / name
-    archive = Path(os.environ.get("INFER_DATA", ROOT.parent / "shared" / "data")) / f"{name}.tar.xz"
-    if not archive.is_file():
-        archive = ROOT.parent / "shared" / "data" / f"{name}.tar.xz"
-    if not archive.is_file():
-        pytest.skip(f"{name}: neither unpacked in INFER_DATA or data/, nor packed in ../shared/data")
-    (ROOT / "data").mkdir(exist_ok=True)
-    subprocess.run(["tar", "-xJf", str(archive), "-C", str(ROOT / "data")], check=True)
-    return ROOT / "data" / name
+    places = [Path(os.environ.get("INFER_DATA", ROOT / "data")), ROOT / "data", ROOT.parent / "shared" / "data"]
+    for place in places:
+        if (place / name / "train").is_dir():
+            return place / name
+    for place in places:
+        if (place / f"{name}.tar.xz").is_file():
+            with tarfile.open(place / f"{name}.tar.xz") as archive:
+                archive.extractall(ROOT / "data", filter="data")
+            return ROOT / "data" / name
+    pytest.skip(f"{name}: neither unpacked nor packed in INFER_DATA, data/ or ../shared/data")
