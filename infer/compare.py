@@ -14,7 +14,7 @@ from torch import Tensor
 
 from infer.budget import natural_split
 from infer.distilled import DistilledSet
-from infer.methods.random import distil as pick_random
+from infer.methods import random
 from infer.schema import DistillConfig, backbone
 from infer.stages import Bench, StudentData, Teacher, labelled, student_steps, train_student
 from infer.store import claim
@@ -36,12 +36,10 @@ def rivals(
     made = {}
     classes = len(bench.data.classes)
     for source, kind in kinds.items():
-        soft = 2 * classes if kind == "static" else 0
-        image = distilled.naturals[0].numel() + (1 if classes <= 256 else 2) + soft
         teachers_needed = distilled.header.label_bytes if kind == "dynamic" else 0
-        affordable = (distilled.payload - teachers_needed) // image
+        affordable = (distilled.payload - teachers_needed) // distilled.bytes_a_natural(kind)
         split = natural_split(min(affordable, len(bench.data.train)), classes)
-        stored = pick_random(bench.data, split, picks, lambda naturals, _: naturals)
+        stored = random.pick(bench.data, split, picks)
         made[source] = labelled(bench, stored, split, teachers, kind, settings)
     return made
 

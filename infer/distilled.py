@@ -109,6 +109,12 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         images = self.images(indices)
         return (images, labels) if isinstance(index, Tensor) and index.ndim else (images[0], labels[0])
 
+    def bytes_a_natural(self, labels: str) -> int:
+        """What one natural of this shape takes in a file of the same classes, its label of kind ``labels`` counted."""
+        classes = len(self.header.classes)
+        soft = 2 * classes if labels == "static" else 0
+        return self.naturals[0].numel() + _target_dtype(classes).itemsize + soft
+
     @property
     def payload(self) -> int:
         """Bytes a consumer needs beside the header: images, compensators, labels, or the teachers that give these."""

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,7 @@ from infer.data import Splits, sources
 from infer.distilled import DistilledSet, load
 from infer.errors import UserError
 from infer.fitting import Hardware, metrics_logger
-from infer.methods import METHODS
-from infer.methods.random import distil as pick_random
+from infer.methods import METHODS, random
 from infer.methods.stored import naturals
 from infer.report import pictures, table
 from infer.schema import BaseConfig, DatasetConfig, DistillConfig, TrainConfig, backbone
@@ -33,7 +32,6 @@ from infer.stages import (
     StudentData,
     check_backbones,
     check_network,
-    elapsed,
     labelled,
     load_weights,
     student_steps,
@@ -96,7 +94,7 @@ def distill(config: DistillConfig) -> dict[str, Any]:
         log.info("finished before: %s", folder)
     else:
         with _loggers(config, folder, f"{data.name}-{name}-seed{config.seed}") as loggers:
-            result = _distill(Bench(data, config, hardware, loggers), split, picks, folder, file, settings)
+            result = _distill(replace(bench, loggers=loggers), split, picks, folder, file, settings)
             _log_result([metrics_logger(folder), *loggers], result)
         write_json(folder / "result.json", result)
     table.show(result)
@@ -117,7 +115,7 @@ def _distill(
     seconds = {
         "teachers": round(sum(t.seconds for t in teachers), 2),
         "distill": round(compensate.seconds, 2),
-        "label": elapsed(start),
+        "label": round(time.perf_counter() - start, 2),
     }
     size = distilled.save(file)
     ledger = distilled.ledger(config.ipc, data.train.images.numel(), size)
@@ -156,7 +154,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     if config.source.kind == "real":
         where = Path(config.output, "train", data.name, name, f"seed{config.seed}")
         with _loggers(config, where, f"{data.name}-{name}-seed{config.seed}") as loggers:
-            teacher = train_teacher(Bench(data, config, hardware, loggers), name, config.backbone, config.seed)
+            teacher = train_teacher(replace(bench, loggers=loggers), name, config.backbone, config.seed)
         return {"accuracy": teacher.accuracy, "seconds": teacher.seconds, "file": str(teacher.file)}
     if distilled is not None:
         _require_fit(distilled, data, config.source.path)
@@ -165,7 +163,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     else:
         split = Split(len(data.classes), config.ipc, 0)
         picks = data.picks(config.seed)
-        stored = pick_random(data, split, picks, lambda naturals, _: naturals)
+        stored = random.pick(data, split, picks)
         what = f"random-ipc{config.ipc}-{config.labels.kind}"
         made = []
         if config.labels.kind != "hard":
@@ -178,7 +176,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     steps = student_steps(bench, len(distilled), len(teachers), distilled.header.labels == "dynamic")
     source = StudentData.of_set(distilled, teachers)
     with _loggers(config, folder, f"{data.name}-{name}-{what}-seed{config.seed}") as loggers:
-        ready = Bench(data, config, hardware, loggers)
+        ready = replace(bench, loggers=loggers)
         result = dict(train_student(ready, f"{name}-{what}", config.backbone, source, steps, config.seed, folder))
     log.info("student %s on %s: test accuracy %.2f %% (%s)", name, what, 100 * result["accuracy"], folder)
     return result
@@ -226,16 +224,11 @@ def _named_teachers(bench: Bench, distilled: DistilledSet) -> list[nn.Module]:
     return teachers
 
 
-@dataclass
-class _Outcome:
-    exit_code: int = 1
-
-
 @contextmanager
 def _loggers(config: BaseConfig, folder: Path, name: str) -> Iterator[list[Logger]]:
     """The loggers of the configuration beside metrics.csv; a W&B run ends with the run, and says how."""
     loggers: list[Logger] = []
-    outcome = _Outcome()
+    exit_code = 1
     if "tensorboard" in config.logger:
         from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -252,10 +245,10 @@ def _loggers(config: BaseConfig, folder: Path, name: str) -> Iterator[list[Logge
         loggers.append(wandb_run)
     try:
         yield loggers
-        outcome.exit_code = 0
+        exit_code = 0
     finally:
         if "wandb" in config.logger:
-            wandb.finish(exit_code=outcome.exit_code)
+            wandb.finish(exit_code=exit_code)
 
 
 def _hardware(config: BaseConfig) -> Hardware:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -193,8 +192,8 @@ class Compensators:
         return torch.stack(per_teacher, dim=1)
 
     def _optimise(self, teacher: Teacher, first: int, naturals: Tensor, targets: Tensor) -> Tensor:
-        recipe = self.bench.config.recipe.ufc
         bench = self.bench
+        recipe = bench.config.recipe.ufc
         name = f"compensators-{teacher.name}-{first}"
         # Kept with the teacher, named by all that decides them: runs that differ in students or labels share them.
         made_of = {
@@ -211,7 +210,7 @@ class Compensators:
                 teacher.network,
                 naturals,
                 targets,
-                self.bench.data.moments,
+                bench.data.moments,
                 recipe.steps,
                 recipe.lr,
                 recipe.bn_weight,
@@ -354,8 +353,3 @@ def train_student(
     write_json(folder / "result.json", result)
     forget(folder, "student")
     return result
-
-
-def elapsed(start: float) -> float:
-    """Seconds since ``start`` of time.perf_counter, to the hundredth."""
-    return round(time.perf_counter() - start, 2)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,15 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_file(tmp_path):
 
     def start(output: str) -> subprocess.Popen:
         words = [sys.executable, "distill.py", f"output={tmp_path / output}", *longer]
-        return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(
+            words,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # A shell's background job, and so whatever tests in one, ignores SIGINT; a child inherits that.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        )
 
     stages = {"teacher.ckpt": signal.SIGINT, "compensators-*.ckpt": signal.SIGKILL, "student.ckpt": signal.SIGKILL}
     for stage, ending in stages.items():
