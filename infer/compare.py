@@ -75,7 +75,7 @@ def students(
             recipe, train = config.recipe.student, bench.data.train
             most = max(steps, math.ceil(recipe.real_epochs * len(train) / recipe.batch))
             results = [_train_real(bench, name, most, seed) for seed in range(config.students.seeds)]
-            rows.append(_row(name, "real", "hard", results, train.images.numel(), len(train)))
+            rows.append(_row(name, "real", "hard", results, bench.data.train_bytes, len(train)))
     return rows
 
 

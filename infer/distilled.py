@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,31 +65,56 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     labels: Tensor | None
     header: Header
 
+    def to(self, device: torch.device) -> DistilledSet:
+        """The same set with its tensors on ``device``, where batches are then composed."""
+        labels = None if self.labels is None else self.labels.to(device)
+        naturals, targets = self.naturals.to(device), self.targets.to(device)
+        return replace(
+            self, naturals=naturals, targets=targets, compensators=self.compensators.to(device), labels=labels
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the set lies, and indices have to."""
+        return self.naturals.device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.naturals.nbytes + self.compensators.nbytes + (0 if self.labels is None else self.labels.nbytes)
+
     @cached_property
     def pairs(self) -> Tensor:
         """The composed images, int64 [P, 2]: (position of the natural, position of the compensator)."""
         if not len(self.compensators):
-            return torch.empty(0, 2, dtype=torch.int64)
+            return torch.empty(0, 2, dtype=torch.int64, device=self.targets.device)
         order = self.targets.argsort(stable=True)
         first = torch.searchsorted(self.targets[order], self.targets[order])
         rounds = torch.empty_like(order)
-        rounds[order] = torch.arange(len(order)) - first
-        per_round = torch.arange(len(self.compensators)) // self.header.compensators_per_round
+        rounds[order] = torch.arange(len(order), device=order.device) - first
+        numbers = torch.arange(len(self.compensators), device=order.device)
+        per_round = numbers // self.header.compensators_per_round
         met = (per_round[:, None] == rounds[None, :]).nonzero()
         return met.flip(dims=(1,))
 
     def __len__(self) -> int:
         return len(self.naturals) + len(self.pairs)
 
+    @cached_property
+    def _made_of(self) -> tuple[Tensor, Tensor]:
+        """Every image's (natural, compensator), int64 [N + P, 2], and the compensators with a last one of zeros, which
+        is that of the naturals: so that a batch is composed without asking, which on a GPU means waiting."""
+        numbers = torch.arange(len(self.naturals), device=self.targets.device)
+        naturals = torch.stack([numbers, torch.full_like(numbers, len(self.compensators))], dim=1)
+        zeros = torch.zeros_like(self.naturals[:1], dtype=torch.int8)
+        return torch.cat([naturals, self.pairs]), torch.cat([self.compensators, zeros])
+
     def images(self, indices: Tensor) -> Tensor:
         """Images uint8 [B, ch, H, W] of ``indices`` int64 [B], composed where they lie behind the naturals."""
-        composed = indices >= len(self.naturals)
-        images = torch.empty(len(indices), *self.naturals.shape[1:], dtype=torch.uint8)
-        images[~composed] = self.naturals[indices[~composed]]
-        natural, compensator = self.pairs[indices[composed] - len(self.naturals)].unbind(dim=1)
-        levels = self.header.step * self.compensators[compensator].short()
-        images[composed] = ufc.compose(self.naturals[natural].short(), levels).to(torch.uint8)
-        return images
+        made_of, compensators = self._made_of
+        natural, compensator = made_of[indices].unbind(dim=1)
+        levels = self.header.step * compensators[compensator].short()
+        return ufc.compose(self.naturals[natural].short(), levels).to(torch.uint8)
 
     def classes_of(self, indices: Tensor) -> Tensor:
         """Class numbers int64 [B]: a composed image has that of its natural."""

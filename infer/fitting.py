@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import os
 import sys
 import time
 import warnings
@@ -19,6 +20,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
 from infer.data.batches import StepSampler
@@ -27,6 +29,8 @@ from infer.lit import Classifier, CompensatorModule
 from infer.store import write_bytes
 
 log = logging.getLogger("infer")
+
+_RESUMES = "the same command goes on where this one stopped"
 
 
 class SeededSteps(Callback):
@@ -86,16 +90,22 @@ class IndependentRounds(DDPStrategy):
         """Leave the module as it is."""
 
 
+def _strategy(independent: bool, hardware: Hardware) -> DDPStrategy:
+    start = "spawn" if hardware.strategy == "ddp_spawn" else "popen"
+    return IndependentRounds(start_method=start) if independent else DDPStrategy(start_method=start)  # type: ignore
+
+
 @dataclass(frozen=True)
 class Hardware:
     """Lightning's accelerator, devices, strategy and precision.
 
-    Several devices share the rounds of compensators; teachers and students train on the first alone, so that no result
-    depends on how many there are.
+    Several devices, on one or more ``nodes``, share the rounds of compensators, and the batches of teachers and
+    students (whose BatchNorm then sees each device's part of a batch).
     """
 
     accelerator: str = "cpu"
     devices: int = 1
+    nodes: int = 1
     strategy: str = "auto"
     precision: str = "32-true"
 
@@ -103,7 +113,14 @@ class Hardware:
     def device(self) -> torch.device:
         """The first device, for passes that need no Trainer."""
         gpu = self.accelerator in ("auto", "gpu") and torch.cuda.is_available()
-        return torch.device("cuda" if gpu else "mps" if self.accelerator == "mps" else "cpu")
+        if gpu:
+            return torch.device("cuda", _local_rank() if self.strategy == "ddp" else 0)
+        return torch.device("mps" if self.accelerator == "mps" else "cpu")
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one process trains."""
+        return self.devices * self.nodes > 1
 
     def check(self) -> None:
         """Raise :class:`UserError` where this machine has not what is asked for."""
@@ -118,6 +135,24 @@ class Hardware:
             )
         if self.devices > 1 and self.strategy == "auto":
             raise UserError(f"trainer.devices={self.devices}: needs trainer.strategy=ddp_spawn, or trainer=ddp")
+        if self.nodes > 1 and self.strategy != "ddp":
+            raise UserError(f"trainer.nodes={self.nodes}: needs trainer=cluster, started by torchrun or srun on each")
+        world = os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS"))
+        if self.strategy == "ddp" and world != str(self.devices * self.nodes):
+            raise UserError(
+                f"trainer.strategy=ddp: wants {self.devices * self.nodes} processes (trainer.devices times "
+                f"trainer.nodes) that torchrun or srun has started, there are {world or 'none'}; on one machine "
+                "trainer=ddp starts its own"
+            )
+
+
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
+
+
+def rank() -> int:
+    """Which of the processes that a launcher started this one is; the first alone speaks."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
 
 
 def metrics_logger(folder: Path) -> CSVLogger:
@@ -127,7 +162,7 @@ def metrics_logger(folder: Path) -> CSVLogger:
     logger = CSVLogger(str(folder), name="", version="")
     with _quiet():
         experiment = logger.experiment
-    if before:
+    if before and rank() == 0:
         path.write_text(before)
         experiment.metrics_keys = before.partition("\n")[0].strip().split(",")
     return logger
@@ -183,7 +218,8 @@ def fit(
 ) -> float:
     """Train ``module`` on all steps of ``batches``, from ``folder``/``name``.ckpt on where a run stopped.
 
-    Some twenty checkpoints are written on the way; the caller keeps the result and then calls :func:`forget`. Returns
+    Under several processes every one of them calls this, and the model of the first is everyone's. Some twenty
+    checkpoints are written on the way; the caller keeps the result and then calls :func:`forget`. Returns
     the seconds it took.
     """
     steps = len(batches)
@@ -193,7 +229,8 @@ def fit(
     batches.sampler.start = resumed.get("global_step", 0)
     stopwatch = Stopwatch(resumed.get("seconds", 0.0))
     independent = isinstance(module, CompensatorModule)
-    several = independent and hardware.devices > 1
+    several = hardware.several
+    batches.sampler.shared = several and not independent
     callbacks: list[Callback] = [
         stopwatch,
         SeededSteps(seed, same_on_all=independent),
@@ -206,8 +243,9 @@ def fit(
         try:
             trainer = Trainer(
                 accelerator=hardware.accelerator,
-                devices=hardware.devices if several else 1,
-                strategy=IndependentRounds(start_method="spawn") if several else "auto",
+                devices=hardware.devices,
+                num_nodes=hardware.nodes,
+                strategy=_strategy(independent, hardware) if several else "auto",
                 precision=hardware.precision,  # type: ignore[arg-type]
                 plugins=[WholeCheckpoints()],
                 max_epochs=1,
@@ -223,6 +261,9 @@ def fit(
             trainer.fit(module, batches, ckpt_path=checkpoint if resumed else None, weights_only=True)
         except SystemExit as interrupted:  # how Lightning ends on Ctrl-C; it is ours to say that nothing is lost
             raise KeyboardInterrupt from interrupted
+        except (ProcessExitedException, ProcessRaisedException) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(f"{stage}: one of {hardware.devices} processes ended ({reason}); {_RESUMES}") from error
         except OSError as error:
             raise UserError(f"{folder}: {error.strerror or error}; free space or choose another output=") from error
     return stopwatch.seconds
@@ -238,7 +279,7 @@ def measure_accuracy(module: Classifier, batches: DataLoader[Any], hardware: Har
     with _quiet():
         trainer = Trainer(
             accelerator=hardware.accelerator,
-            devices=1,
+            devices=[hardware.device.index or 0] if hardware.device.type == "cuda" else 1,
             precision=hardware.precision,  # type: ignore[arg-type]
             logger=False,
             enable_checkpointing=False,
@@ -264,5 +305,6 @@ class _quiet(warnings.catch_warnings):  # noqa: N801
             ".*number of training batches.*",
             ".*your dataloader is not resumable.*",  # it is told where to start
             ".*Starting from v1.9.0.*",
+            ".*ModelCheckpoint with manual optimization.*",  # the state after the step is what resuming wants
         ):
             warnings.filterwarnings("ignore", message=advice)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +14,11 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from infer import ufc
-from infer.data.batches import augment
+from infer.data.batches import augment, fits, random_box, resized
 from infer.labels import Ensemble, distillation_loss, distribution
 from infer.mixing import mix, mix_labels
+
+log = logging.getLogger("infer")
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,12 @@ class Optimiser:
 class Classifier(LightningModule):
     """A network, its normalisation and augmentation, and its accuracy; teachers and students differ in the loss.
 
-    Batches are (images uint8 [B, ch, H, W], targets); ``moments`` are mean and std [ch] of pixels in 0 to 1.
+    Batches are (images uint8 [B, ch, H, W], targets); where a ``resident`` training set is given, they are indices of
+    it, and it lies on the device. ``moments`` are mean and std [ch] of pixels in 0 to 1.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -63,19 +71,38 @@ class Classifier(LightningModule):
         optimiser: Optimiser,
         crop: int,
         flip: bool,
+        resized_crop: float | None,
+        resident: Any = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.network = network
+        self.resident = resident
         self.register_buffer("mean", moments[0], persistent=False)
         self.register_buffer("std", moments[1], persistent=False)
         self.optimiser = optimiser
-        self.crop, self.flip = crop, flip
+        self.crop, self.flip, self.resized_crop = crop, flip, resized_crop
         self.accuracy = MulticlassAccuracy(classes, average="micro")
+
+    def on_fit_start(self) -> None:
+        """The resident set is no module, so Lightning does not move it; one too large for the device stays behind."""
+        if self.resident is not None and fits(self.resident.nbytes, self.device):
+            self.resident = self.resident.to(self.device)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Indices of the resident set to its pictures."""
+        if self.resident is None or not self.trainer.training:
+            return batch
+        images, labels = self.resident[batch.to(self.resident.device)]
+        return images.to(self.device), labels.to(self.device)
+
+    def augment(self, images: Tensor) -> Tensor:
+        """A training batch as the recipe wants it seen."""
+        return augment(images, self.crop, self.flip, self.resized_crop)
 
     def inputs(self, images: Tensor) -> Tensor:
         """Pixel levels to the network's input."""
-        images = ufc.normalise(images, self.mean, self.std)  # type: ignore[arg-type]
+        images = ufc.normalise(images, self.mean, self.std)
         return images.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -99,7 +126,7 @@ class TeacherModule(Classifier):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch of (images, class numbers)."""
         images, targets = batch
-        loss = F.cross_entropy(self(augment(images, self.crop, self.flip)), targets)
+        loss = F.cross_entropy(self(self.augment(images)), targets)
         self.log(f"teacher/{self.name}/loss", loss, prog_bar=True)
         return loss
 
@@ -127,14 +154,15 @@ class StudentModule(Classifier):
         self.ensemble = ensemble
 
     def on_fit_start(self) -> None:
-        """The ensemble is no module, so Lightning does not move it."""
+        """The ensemble is no module either."""
+        super().on_fit_start()
         if self.ensemble:
             self.ensemble.to(self.device)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch of (images, labels)."""
         images, labels = batch
-        images = self.inputs(augment(images, self.crop, self.flip))
+        images = self.inputs(self.augment(images))
         images, partner, weight = mix(images, self.mixing, self.alpha)
         labels = self.ensemble(images) if self.ensemble else mix_labels(labels, partner, weight)
         target = distribution(labels, self.space, self.temperature)
@@ -143,13 +171,44 @@ class StudentModule(Classifier):
         return loss
 
 
+@dataclass(frozen=True)
+class UFCOptions:
+    """How compensators are optimised (recipe.ufc): Adam's ``steps`` and ``lr``, the weights of the objective, and what
+    is done to the images of every step, all of them alike: a roll by 0 to ``jitter`` pixels, and, where
+    ``resized_crop`` is given, a random resized crop of at least this share of the area, and a flip.
+    """
+
+    steps: int
+    lr: float
+    bn_weight: float
+    first_weight: float
+    jitter: int
+    resized_crop: float | None = None
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How a step is cut: ``rounds`` a pass; of each round ``classes`` images a pass. The result is the same.
+
+    Fewer than all classes of a round take two forward passes and not one; the objective stays exact.
+    """
+
+    rounds: int
+    classes: int
+
+
 class CompensatorModule(LightningModule):
-    """The compensators of K rounds against one teacher, all in one batch; the method itself is ``infer/ufc.py``.
+    """The compensators of K rounds against one teacher; the method itself is ``infer/ufc.py``.
 
     ``naturals`` uint8 [K, C, ch, H, W], ``targets`` int64 [K, C]; the result is ``u`` float32 [K, ch, H, W].
     Under several processes each optimises its own rounds and leaves the others at zero, so nothing is exchanged until
-    the sum over processes is the whole.
+    the sum over processes is the whole. ``compile`` is a mode of torch.compile, or None.
     """
+
+    naturals: Tensor
+    targets: Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -158,67 +217,121 @@ class CompensatorModule(LightningModule):
         naturals: Tensor,
         targets: Tensor,
         moments: tuple[Tensor, Tensor],
-        steps: int,
-        lr: float,
-        bn_weight: float,
-        first_weight: float,
-        jitter: int,
+        options: UFCOptions,
+        passes: Passes | None = None,
+        compile: str | None = None,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False  # a step is several passes, each of which frees its graph
         self.name = name
-        self.frozen = (teacher,)  # a tuple, so that the teacher enters no checkpoint and no train mode
-        self.layers = ufc.batch_norms(teacher)
+        # A tuple, so that the teacher enters no checkpoint and no train mode.
+        self.frozen = (ufc.Objective(teacher, options.bn_weight, options.first_weight),)
         self.register_buffer("naturals", naturals, persistent=False)
         self.register_buffer("targets", targets, persistent=False)
         self.register_buffer("mean", moments[0], persistent=False)
         self.register_buffer("std", moments[1], persistent=False)
         self.u = nn.Parameter(torch.zeros(len(naturals), *naturals.shape[2:]))
-        self.steps, self.lr = steps, lr
-        self.bn_weight, self.first_weight, self.jitter = bn_weight, first_weight, jitter
-
-    @property
-    def own(self) -> slice:
-        """The rounds of this process."""
-        return slice(self.global_rank, None, self.trainer.world_size)
+        self.options = options
+        self.passes = passes or Passes(*targets.shape)
+        self.compile_mode = compile
+        self.compiled: Callable[..., ufc.Terms] | None = None
 
     def on_fit_start(self) -> None:
         """The teacher is outside the module tree, so Lightning does not move it."""
         self.frozen[0].to(self.device)
+        if self.compile_mode:
+            self.compiled = torch.compile(self.frozen[0].__call__, mode=self.compile_mode)
+
+    def objective(self, *args: Any) -> ufc.Terms:
+        """The objective, compiled where that is wished for and works."""
+        if self.compiled:
+            try:
+                torch.compiler.cudagraph_mark_step_begin()
+                return self.compiled(*args)
+            except Exception as error:  # a compiler raises what it likes: no g++, an unknown operator, a driver
+                reason = (str(error).splitlines() or [""])[0]
+                mode, kind = self.compile_mode, type(error).__name__
+                log.warning("distill.compile=%s fails (%s: %s); going on without it", mode, kind, reason)
+                self.compiled = None
+        return self.frozen[0](*args)
 
     def on_train_start(self) -> None:
         """After a resume every process holds all rounds: keep the own ones."""
+        own = slice(self.global_rank, None, self.trainer.world_size)
         for state in (self.u.data, *self._moments()):
-            kept = state[self.own].clone()
+            kept = state[own].clone()
             state.zero_()
-            state[self.own] = kept
+            state[own] = kept
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor | None:
-        """One step of every own round: jitter, objective, and the sum whose gradient each round gets its own of."""
-        own = self.own
-        u = self.u[own]
-        if not len(u):
-            return 0.0 * self.u.sum()
-        composed = ufc.compose(self.naturals[own].float(), ufc.stored(u, self.std).unsqueeze(1))  # type: ignore
-        down, right = torch.randint(self.jitter + 1, (2,)).tolist()
-        images = ufc.normalise(composed, self.mean, self.std).roll((down, right), dims=(-2, -1))  # type: ignore
-        terms = ufc.objective(
-            self.frozen[0],
-            self.layers,
-            images,
-            self.targets[own],  # type: ignore[index]
-            self.bn_weight,
-            self.first_weight,
-        )
-        self.log_dict(
-            {f"distill/{self.name}/{key}": value.detach().mean() for key, value in terms._asdict().items()},
-            prog_bar=True,
-        )
-        return terms.loss.sum()
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """One step of every own round."""
+        optimiser: Any = self.optimizers()
+        self.u.grad = torch.zeros_like(self.u)
+        draw = self.draw()
+        ranks, own = self.trainer.world_size, range(self.global_rank, len(self.u), self.trainer.world_size)
+        terms = []
+        for first in range(0, len(own), self.passes.rounds):
+            some = own[first : first + self.passes.rounds]
+            terms.append(self.descend(slice(some.start, some.stop, ranks), draw, self.manual_backward))
+        optimiser.step()
+        schedule: Any = self.lr_schedulers()
+        schedule.step()
+        if terms:
+            means = [torch.cat(rounds).mean() for rounds in zip(*terms, strict=True)]
+            keys = (f"distill/{self.name}/{field}" for field in ufc.Terms._fields)
+            self.log_dict(dict(zip(keys, means, strict=True)), prog_bar=True)
+
+    def draw(self) -> Callable[[Tensor], Tensor]:
+        """What one step does to the images of all rounds, [..., ch, H, W] in and out."""
+        options, side = self.options, self.u.shape[-1]
+        down, right = torch.randint(options.jitter + 1, (2,)).tolist()
+        box = random_box(side, options.resized_crop) if options.resized_crop else None
+        flip = options.resized_crop is not None and bool(torch.rand(()) < 0.5)
+
+        def apply(images: Tensor) -> Tensor:
+            if box:
+                images = resized(images, box, side)
+            if flip:
+                images = images.flip(-1)
+            return images.roll((down, right), dims=(-2, -1))
+
+        return apply
+
+    def descend(
+        self, rounds: slice, draw: Callable[[Tensor], Tensor], backward: Callable[[Tensor], None]
+    ) -> tuple[Tensor, ...]:
+        """Add the gradient of those rounds to ``u.grad``; returns their :class:`ufc.Terms`, float32 [rounds] each."""
+        classes = self.targets.shape[1]
+        parts = [slice(i, i + self.passes.classes) for i in range(0, classes, self.passes.classes)]
+        if len(parts) == 1:
+            terms = self.objective(draw(self._composed(rounds, parts[0])), self.targets[rounds])
+            backward(terms.loss.sum())
+            return tuple(term.detach().clone() for term in terms)
+        shares: list[float] = [len(range(classes)[part]) / classes for part in parts]
+        with torch.no_grad():
+            known = ufc.pooled(
+                (share, self.frozen[0].moments(draw(self._composed(rounds, part))))
+                for share, part in zip(shares, parts, strict=True)
+            )
+        entropy = torch.zeros(())
+        for share, part in zip(shares, parts, strict=True):
+            images = draw(self._composed(rounds, part))
+            terms = self.objective(images, self.targets[rounds, part], share, known)
+            backward(terms.loss.sum())
+            entropy = entropy.to(images.device) + terms.cross_entropy.detach()
+        bn = terms.bn.detach().clone()
+        return entropy + self.options.bn_weight * bn, entropy, bn
+
+    def _composed(self, rounds: slice, classes: slice) -> Tensor:
+        """Composed images of those rounds and classes, float [rounds, classes, ch, H, W], normalised."""
+        naturals = self.naturals[rounds, classes].float()
+        levels = ufc.compose(naturals, ufc.stored(self.u[rounds], self.std).unsqueeze(1))
+        return ufc.normalise(levels, self.mean, self.std)
 
     def configure_optimizers(self) -> Any:
         """Adam(0.5, 0.9), cosine to zero; elementwise, so the rounds stay apart."""
-        optimiser = torch.optim.Adam([self.u], self.lr, betas=(0.5, 0.9))
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
+        optimiser = torch.optim.Adam([self.u], self.options.lr, betas=(0.5, 0.9))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.options.steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from infer.compare import rivals, students
 from infer.data import Splits, sources
 from infer.distilled import DistilledSet, load
 from infer.errors import UserError
-from infer.fitting import Hardware, metrics_logger
+from infer.fitting import Hardware, metrics_logger, rank
 from infer.methods import METHODS, random
 from infer.methods.stored import naturals
 from infer.report import pictures, table
@@ -47,13 +47,14 @@ log = logging.getLogger("infer")
 def read(config: DatasetConfig) -> Splits:
     """The data set of the configuration."""
     if config.root is not None:
-        splits = sources.folder(
-            config.name, Path(config.root), config.image_size, config.channels, config.test_fraction, config.split_seed
-        )
+        layout = sources.Layout(config.image_size, config.channels, config.centre, config.stream)
+        splits = sources.folder(config.name, Path(config.root), layout, config.test_fraction, config.split_seed)
     elif config.kind == "digits":
         splits = sources.digits(config.name, config.test_fraction or 0.2, config.split_seed)
     else:
         splits = sources.torchvision_set(config.name, config.torchvision or "", Path(config.data_dir))
+    if config.mean and config.std:
+        splits = replace(splits, given_moments=(torch.tensor(config.mean), torch.tensor(config.std)))
     for key, found in (("channels", splits.channels), ("image_size", splits.side)):
         if getattr(config, key) != found:
             raise UserError(
@@ -97,7 +98,8 @@ def distill(config: DistillConfig) -> dict[str, Any]:
             result = _distill(replace(bench, loggers=loggers), split, picks, folder, file, settings)
             _log_result([metrics_logger(folder), *loggers], result)
         write_json(folder / "result.json", result)
-    table.show(result)
+    if rank() == 0:
+        table.show(result)
     log.info("file: %s   figures: %s   pictures: %s", file, folder / "result.json", folder / "images")
     return result
 
@@ -118,7 +120,7 @@ def _distill(
         "label": round(time.perf_counter() - start, 2),
     }
     size = distilled.save(file)
-    ledger = distilled.ledger(config.ipc, data.train.images.numel(), size)
+    ledger = distilled.ledger(config.ipc, data.train_bytes, size)
     pictures.draw(distilled, folder / "images")
     sets = {"distilled": distilled, **rivals(bench, distilled, picks, teachers, settings)}
     rows = students(bench, sets, teachers, folder)
@@ -192,8 +194,8 @@ def _split(config: DistillConfig, data: Splits) -> Split:
 def _settings(config: BaseConfig) -> dict[str, Any]:
     """The part of a configuration that decides what a run makes: not where it lies, who watches, or on what machine."""
     content = asdict(config)
-    for key in ("output", "logger", "trainer", "dataset"):
-        del content[key]
+    for key in ("output", "logger", "trainer", "dataset", "distill"):
+        content.pop(key, None)
     return content
 
 
@@ -254,6 +256,8 @@ def _loggers(config: BaseConfig, folder: Path, name: str) -> Iterator[list[Logge
 def _hardware(config: BaseConfig) -> Hardware:
     hardware = Hardware(**asdict(config.trainer))
     hardware.check()
+    if rank() > 0:
+        log.setLevel(logging.WARNING)
     return hardware
 
 

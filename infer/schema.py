@@ -30,6 +30,11 @@ class DatasetConfig:
     channels: int = MISSING
     crop: int = MISSING
     flip: bool = MISSING
+    resized_crop: float | None = None
+    centre: bool = False
+    stream: bool | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
     test_fraction: float | None = MISSING
     split_seed: int = MISSING
 
@@ -38,6 +43,11 @@ class DatasetConfig:
         _one_of(f"{at}channels", self.channels, [1, 3])
         _within(f"{at}image_size", self.image_size, 4, 1024)
         _within(f"{at}crop", self.crop, 0, self.image_size)
+        if self.resized_crop is not None:
+            _within(f"{at}resized_crop", self.resized_crop, 0.01, 1)
+        for key, values in (("mean", self.mean), ("std", self.std)):
+            if (self.mean is None) != (self.std is None) or (values is not None and len(values) != self.channels):
+                raise UserError(f"{at}{key}={values}: give mean and std a value for each of {self.channels} channels")
         if self.test_fraction is not None:
             _within(f"{at}test_fraction", self.test_fraction, 0.01, 0.9)
         _path_part(f"{at}name", self.name)
@@ -110,7 +120,7 @@ class TeacherRecipe(WeightsConfig):
 
     def _check(self, at: str) -> None:
         super()._check(at)
-        _within(f"{at}epochs", self.epochs, 1, 100_000)
+        _within(f"{at}epochs", self.epochs, 0, 100_000)
 
 
 @dataclass
@@ -141,11 +151,12 @@ class UFCRecipe:
     bn_weight: float = MISSING
     first_weight: float = MISSING
     jitter: int = MISSING
-    batch: int = MISSING
+    resized_crop: float | None = None
 
     def _check(self, at: str) -> None:
         _within(f"{at}steps", self.steps, 1, 10**7)
-        _within(f"{at}batch", self.batch, 1, 10**6)
+        if self.resized_crop is not None:
+            _within(f"{at}resized_crop", self.resized_crop, 0.01, 1)
         _within(f"{at}jitter", self.jitter, 0, 1024)
         _within(f"{at}lr", self.lr, 1e-9, 100)
         _within(f"{at}bn_weight", self.bn_weight, 0, 1e6)
@@ -201,14 +212,33 @@ class TrainerConfig:
 
     accelerator: str = MISSING
     devices: int = MISSING
+    nodes: int = 1
     strategy: str = MISSING
     precision: str = MISSING
 
     def _check(self, at: str) -> None:
         _one_of(f"{at}accelerator", self.accelerator, ["auto", "cpu", "gpu", "mps"])
-        _one_of(f"{at}strategy", self.strategy, ["auto", "ddp_spawn"])
+        _one_of(f"{at}strategy", self.strategy, ["auto", "ddp_spawn", "ddp"])
         _one_of(f"{at}precision", self.precision, ["32-true", "bf16-mixed", "16-mixed"])
         _within(f"{at}devices", self.devices, 1, 4096)
+        _within(f"{at}nodes", self.nodes, 1, 4096)
+
+
+@dataclass
+class UFCPasses:
+    """distill: how a step of compensators is cut into passes; nothing here changes a result beyond rounding."""
+
+    rounds: int | None = MISSING
+    chunk: int | None = MISSING
+    compile: str | None = MISSING
+
+    def _check(self, at: str) -> None:
+        if self.rounds is not None:
+            _within(f"{at}rounds", self.rounds, 1, 10**6)
+        if self.chunk is not None:
+            _within(f"{at}chunk", self.chunk, 1, 10**6)
+        if self.compile is not None:
+            _one_of(f"{at}compile", self.compile, ["default", "reduce-overhead", "max-autotune"])
 
 
 @dataclass
@@ -261,6 +291,7 @@ class DistillConfig(BaseConfig):
     """conf/distill.yaml."""
 
     method: MethodConfig = field(default_factory=MethodConfig)
+    distill: UFCPasses = field(default_factory=UFCPasses)
 
 
 @dataclass

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import platform
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,19 +17,27 @@ from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from infer import __version__, ufc
+from infer import __version__, passes, ufc
 from infer.backbones import build, frozen, require_batch_norm
 from infer.budget import Split
-from infer.data import Pictures, Splits
-from infer.data.batches import in_order, loader
+from infer.data import Pictures, Splits, Streamed
+from infer.data.batches import Indices, in_order, loader
 from infer.distilled import DistilledSet, Header
 from infer.errors import UserError
 from infer.fitting import Hardware, fit, forget, measure_accuracy
 from infer.labels import Ensemble
-from infer.lit import Classifier, CompensatorModule, Optimiser, StudentModule, TeacherModule
+from infer.lit import (
+    Classifier,
+    CompensatorModule,
+    Optimiser,
+    Passes,
+    StudentModule,
+    TeacherModule,
+    UFCOptions,
+)
 from infer.methods import Stored
 from infer.mixing import student_batch
-from infer.schema import BackboneConfig, BaseConfig, backbone
+from infer.schema import BackboneConfig, BaseConfig, DistillConfig, UFCPasses, backbone
 from infer.store import claim, digest, read_json, write_bytes, write_json
 
 log = logging.getLogger("infer")
@@ -54,21 +63,41 @@ class Bench:
         """Test accuracy in 0 to 1."""
         size = len(self.data.test)
         draw = partial(in_order, size, _EVALUATION_BATCH)
-        batches = loader(self.data.test, draw, math.ceil(size / _EVALUATION_BATCH))
+        batches = loader(self.data.test, draw, math.ceil(size / _EVALUATION_BATCH), self.data.test.streams)
         return measure_accuracy(module, batches, self.hardware)
 
     @property
     def _module_options(self) -> dict[str, Any]:
+        return {"classes": len(self.data.classes), **self._augmentation}
+
+    @property
+    def _augmentation(self) -> dict[str, Any]:
         dataset = self.config.dataset
-        return {"classes": len(self.data.classes), "crop": dataset.crop, "flip": dataset.flip}
+        return {"crop": dataset.crop, "flip": dataset.flip, "resized_crop": dataset.resized_crop}
+
+    def fit(
+        self,
+        module: Classifier,
+        source: Pictures | Streamed | StudentData,
+        draw: Callable[[int], Tensor],
+        steps: int,
+        seed: int,
+        folder: Path,
+        name: str,
+    ) -> float:
+        """Train ``module`` on the batches ``source[draw(step)]``, made on the device unless they stream from disk."""
+        if source.streams:
+            batches = loader(source, draw, steps, streams=True)
+        else:
+            module.resident = source
+            batches = loader(Indices(), draw, steps)
+        return fit(module, batches, seed, folder, name, self.hardware, self.loggers)
 
     def identity(self, **more: Any) -> dict[str, Any]:
         """What makes a result on this data the same result, besides ``more``."""
-        dataset = self.config.dataset
         return {
             "data": self.data.fingerprint,
-            "crop": dataset.crop,
-            "flip": dataset.flip,
+            **self._augmentation,
             "precision": self.hardware.precision,
             **more,
         }
@@ -107,8 +136,8 @@ def train_teacher(bench: Bench, name: str, options: BackboneConfig, seed: int) -
             optimiser=Optimiser(recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.schedule, steps),
             **bench._module_options,
         )
-        batches = loader(train, partial(student_batch, len(train), 0, batch, None, seed), steps)
-        seconds = fit(module, batches, seed, folder, "teacher", bench.hardware, bench.loggers)
+        draw = partial(student_batch, len(train), 0, batch, None, seed)
+        seconds = bench.fit(module, train, draw, steps, seed, folder, "teacher") if steps else 0.0
         weights = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
         write_bytes(file, to_safetensors(weights))
         result = {"dataset": bench.data.name, "backbone": name, "seed": seed, "accuracy": bench.accuracy(module)}
@@ -179,22 +208,15 @@ class Compensators:
 
     def __call__(self, naturals: Tensor, targets: Tensor) -> Tensor:
         """Compensators float32 [K, M, ch, H, W] of ``naturals`` uint8 [K, C, ch, H, W]."""
-        rounds, classes = targets.shape
-        at_once = max(1, self.bench.config.recipe.ufc.batch // max(classes, 1))
-        per_teacher = []
-        for teacher in self.teachers:
-            log.info("compensators of %s: %d rounds of %d images", teacher.name, rounds, classes)
-            parts = [
-                self._optimise(teacher, first, naturals[first : first + at_once], targets[first : first + at_once])
-                for first in range(0, rounds, at_once)
-            ]
-            per_teacher.append(torch.cat(parts) if parts else torch.empty(0, *naturals.shape[2:]))
-        return torch.stack(per_teacher, dim=1)
+        if not len(naturals):
+            return torch.empty(0, len(self.teachers), *naturals.shape[2:])
+        return torch.stack([self._optimise(teacher, naturals, targets) for teacher in self.teachers], dim=1)
 
-    def _optimise(self, teacher: Teacher, first: int, naturals: Tensor, targets: Tensor) -> Tensor:
+    def _optimise(self, teacher: Teacher, naturals: Tensor, targets: Tensor) -> Tensor:
         bench = self.bench
-        recipe = bench.config.recipe.ufc
-        name = f"compensators-{teacher.name}-{first}"
+        assert isinstance(bench.config, DistillConfig)
+        recipe, how = bench.config.recipe.ufc, bench.config.distill
+        name = f"compensators-{teacher.name}"
         # Kept with the teacher, named by all that decides them: runs that differ in students or labels share them.
         made_of = {
             "teacher": digest(teacher.file.read_bytes()),
@@ -205,19 +227,18 @@ class Compensators:
         }
         file = teacher.file.parent / f"compensators-{digest(made_of)}.safetensors"
         if not file.exists():
-            module = CompensatorModule(
+            options = UFCOptions(**asdict(recipe))
+            module = CompensatorModule(teacher.name, teacher.network, naturals, targets, bench.data.moments, options)
+            module.compile_mode = how.compile
+            module.passes = self._passes(module, teacher, how)
+            log.info(
+                "compensators of %s: %d rounds of %d images, %d rounds of %d a pass",
                 teacher.name,
-                teacher.network,
-                naturals,
-                targets,
-                bench.data.moments,
-                recipe.steps,
-                recipe.lr,
-                recipe.bn_weight,
-                recipe.first_weight,
-                recipe.jitter,
+                *targets.shape,
+                module.passes.rounds,
+                module.passes.classes,
             )
-            batches = loader(_Nothing(), partial(in_order, recipe.steps, 1), recipe.steps)
+            batches = loader(Indices(), partial(in_order, recipe.steps, 1), recipe.steps)
             seconds = fit(module, batches, bench.config.seed, self.folder, name, bench.hardware, bench.loggers)
             content = {"u": module.u.detach().cpu(), "seconds": torch.tensor(seconds)}
             write_bytes(file, to_safetensors(content))
@@ -226,12 +247,24 @@ class Compensators:
         self.seconds += float(done["seconds"])
         return done["u"]
 
-
-class _Nothing:
-    """A dataset for a stage whose data are with the module."""
-
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        return indices
+    def _passes(self, module: CompensatorModule, teacher: Teacher, how: UFCPasses) -> Passes:
+        """The passes measured for this teacher on this machine, once: a run that goes on cuts its steps alike."""
+        device = self.bench.hardware.device
+        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+        measured_on = {
+            "shape": list(module.naturals.shape),
+            "device": gpu or f"{platform.machine()}, {torch.get_num_threads()} threads",
+            "precision": self.bench.hardware.precision,
+            "torch": torch.__version__,
+            **asdict(how),
+        }
+        file = teacher.file.parent / f"passes-{digest(measured_on)}.json"
+        kept = read_json(file)
+        if kept is None:
+            found = passes.choose(module, device, self.bench.hardware.precision, how.rounds, how.chunk)
+            kept = {**asdict(found), "measured_on": measured_on}
+            write_json(file, kept)
+        return Passes(kept["rounds"], kept["classes"])
 
 
 def labelled(
@@ -285,7 +318,7 @@ class StudentData:
     ``naturals`` images come first, ``composed`` ones after them; ``ensemble`` labels on the fly in place of the labels.
     """
 
-    source: DistilledSet | Pictures
+    source: DistilledSet | Pictures | Streamed
     classes: int
     naturals: int
     composed: int
@@ -308,6 +341,25 @@ class StudentData:
     def of_real(cls, data: Splits) -> StudentData:
         """All real train pictures with their classes as labels."""
         return cls(data.train, len(data.classes), len(data.train), 0, data.moments, "probabilities", 1.0)
+
+    @property
+    def streams(self) -> bool:
+        """Whether a batch has to be read from disk."""
+        return isinstance(self.source, Streamed)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images lie, and indices have to."""
+        return torch.device("cpu") if isinstance(self.source, Streamed) else self.source.device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return 0 if isinstance(self.source, Streamed) else self.source.nbytes
+
+    def to(self, device: torch.device) -> StudentData:
+        """The same with its images and labels on ``device``; streamed ones stay where they are."""
+        return self if isinstance(self.source, Streamed) else replace(self, source=self.source.to(device))
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         if isinstance(self.source, DistilledSet):
@@ -347,8 +399,7 @@ def train_student(
     )
 
     draw = partial(student_batch, source.naturals, source.composed, recipe.batch, mixing.natural_ratio, seed)
-    batches = loader(source, draw, steps)
-    seconds = fit(module, batches, seed, folder, "student", bench.hardware, bench.loggers)
+    seconds = bench.fit(module, source, draw, steps, seed, folder, "student")
     result = {"accuracy": bench.accuracy(module), "seconds": round(seconds, 2), "steps": steps}
     write_json(folder / "result.json", result)
     forget(folder, "student")

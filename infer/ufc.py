@@ -11,7 +11,8 @@ paper has them. Rounds never meet: every result below has one entry a round, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -63,43 +64,60 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
 
 
-class _Moments(torch.autograd.Function):
-    """Mean and biased variance of each round and channel, [K, channels], of ``inputs`` float32 [K * C, channels, ...].
+class Moments(NamedTuple):
+    """Mean and biased variance of each round and channel of one layer's input: float32 [K, channels] each."""
 
-    Two reductions forward and one fused pass backward over the memory as it lies; torch.var_mean over dimensions that
-    are no neighbours, and its chain of a backward, take fifteen times as long on a CPU.
+    mean: Tensor
+    variance: Tensor
+
+
+class _Moments(torch.autograd.Function):
+    """:class:`Moments` of ``inputs`` float32 [K * c, channels, ...], a part of ``share`` of every round's images.
+
+    A share below 1 comes with the ``known`` moments of the whole rounds: these are returned, and the gradient is the
+    part's own. Two reductions forward and one fused pass backward over the memory as it lies; torch.var_mean over
+    dimensions that are no neighbours, and its chain of a backward, take fifteen times as long on a CPU.
     """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, inputs: Tensor, rounds: int, share: float, known: Moments | None) -> tuple[Tensor, Tensor]:
         pixels = inputs.movedim(1, -1).reshape(rounds, -1, inputs.shape[1])
-        mean = pixels.mean(dim=1)
-        variance = torch.linalg.vecdot(pixels, pixels, dim=1) / pixels.shape[1] - mean.square()
+        if known is None:
+            mean = pixels.mean(dim=1)
+            variance = torch.linalg.vecdot(pixels, pixels, dim=1) / pixels.shape[1] - mean.square()
+        else:
+            mean, variance = (moment.clone() for moment in known)
         ctx.save_for_backward(inputs, mean)
+        ctx.share = share
         return mean, variance
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         inputs, mean = ctx.saved_tensors
         moved = inputs.movedim(1, -1)
         pixels = moved.reshape(len(mean), -1, inputs.shape[1])
-        grad_mean, grad_variance = (grad / pixels.shape[1] for grad in grads)
+        grad_mean, grad_variance = (grad * ctx.share / pixels.shape[1] for grad in grads)
         slope = 2 * grad_variance
         grad = torch.addcmul((grad_mean - slope * mean)[:, None], pixels, slope[:, None])
-        return grad.view(moved.shape).movedim(-1, 1), None
+        return grad.view(moved.shape).movedim(-1, 1), None, None, None
 
 
-def bn_distance(inputs: Tensor, layer: _BatchNorm, rounds: int) -> Tensor:
-    """Distance of a layer's input statistics to its running ones, one a round: float32 [K].
+def pooled(parts: Iterable[tuple[float, list[Moments]]]) -> list[Moments]:
+    """Moments of whole rounds from those of their parts, (share of the images, moments of every layer) each."""
+    shares, moments = zip(*parts, strict=True)
+    whole = []
+    for layer in zip(*moments, strict=True):
+        mean = sum(share * part.mean for share, part in zip(shares, layer, strict=True))
+        spread = (part.variance + (part.mean - mean).square() for part in layer)
+        whole.append(Moments(mean, sum(share * part for share, part in zip(shares, spread, strict=True))))
+    return whole
 
-    ``inputs`` [K * C, channels, ...]; mean and biased variance over the images and the space of each round; the norms
-    are Euclidean, not squared. Statistics are taken in float32 whatever the precision of the pass.
-    """
+
+def bn_distance(layer: _BatchNorm, moments: Moments) -> Tensor:
+    """Of the moments of a layer's input to its running ones, float32 [K]: Euclidean norms, not squared."""
     assert layer.running_mean is not None
     assert layer.running_var is not None
-    with torch.autocast(inputs.device.type, enabled=False):  # it would take the products in 16 bits
-        mean, variance = _Moments.apply(inputs.float(), rounds)
-    return (mean - layer.running_mean).norm(dim=1) + (variance - layer.running_var).norm(dim=1)
+    return (moments.mean - layer.running_mean).norm(dim=1) + (moments.variance - layer.running_var).norm(dim=1)
 
 
 class Terms(NamedTuple):
@@ -110,32 +128,53 @@ class Terms(NamedTuple):
     bn: Tensor
 
 
-def objective(
-    teacher: Callable[[Tensor], Tensor],
-    layers: list[_BatchNorm],
-    images: Tensor,
-    targets: Tensor,
-    bn_weight: float,
-    first_weight: float,
-) -> Terms:
-    """Cross-entropy plus ``bn_weight`` times the BatchNorm distance, for each round.
+class Objective(nn.Module):
+    """Cross-entropy plus ``bn_weight`` times the BatchNorm distance, for each round, against one frozen ``teacher``.
 
-    ``teacher`` is frozen and in eval mode, ``layers`` are its :func:`batch_norms`, the first of which to be reached
-    counts ``first_weight`` times; ``images`` float [K, C, ch, H, W], normalised; ``targets`` int64 [K, C].
+    The distance is :func:`bn_distance` summed over the layers, the first of which to be reached counts
+    ``first_weight`` times; the moments are taken over the images and the space of a round, in float32 whatever the
+    precision of the pass. Backpropagation stops at the images: no gradient of a weight is computed.
+
+    Images that do not fit one pass may come in parts, with the same gradient: :meth:`moments` of every part and
+    :func:`pooled`, then the objective of every part with its ``share`` and the ``known`` moments.
     """
-    rounds = images.shape[0]
-    distances: list[Tensor] = []
 
-    def measure(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-        weight = 1.0 if distances else first_weight
-        distances.append(weight * bn_distance(args[0], layer, rounds))  # type: ignore[arg-type]
+    def __init__(self, teacher: nn.Module, bn_weight: float, first_weight: float) -> None:
+        super().__init__()
+        self.teacher = copy.deepcopy(teacher).requires_grad_(False).eval()  # a copy, because it gets hooks
+        self.bn_weight, self.first_weight = bn_weight, first_weight
+        self._rounds, self._share = 1, 1.0
+        self._known: list[Moments] | None = None
+        self._met: list[tuple[_BatchNorm, Moments]] = []
+        for layer in batch_norms(self.teacher):
+            layer.register_forward_pre_hook(self._measure)
 
-    hooks = [layer.register_forward_pre_hook(measure) for layer in layers]
-    try:
-        logits = teacher(images.flatten(0, 1).contiguous(memory_format=torch.channels_last)).float()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    entropy = F.cross_entropy(logits, targets.flatten(), reduction="none").view(rounds, -1).mean(dim=1)
-    bn = torch.stack(distances).sum(dim=0)
-    return Terms(entropy + bn_weight * bn, entropy, bn)
+    def _measure(self, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+        known = self._known[len(self._met)] if self._known else None
+        with torch.autocast(args[0].device.type, enabled=False):  # it would take the products in 16 bits
+            moments = _Moments.apply(args[0].float(), self._rounds, self._share, known)
+        self._met.append((layer, Moments(*moments)))  # type: ignore[arg-type]
+
+    def _pass(
+        self, images: Tensor, share: float, known: list[Moments] | None
+    ) -> tuple[Tensor, list[tuple[_BatchNorm, Moments]]]:
+        self._rounds, self._share, self._known, self._met = images.shape[0], share, known, []
+        logits = self.teacher(images.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        met, self._met = self._met, []
+        return logits.float(), met
+
+    @torch.no_grad()
+    def moments(self, images: Tensor) -> list[Moments]:
+        """Of every layer in the order it is reached, for ``images`` float [K, c, ch, H, W], normalised; no graph."""
+        return [moments for _, moments in self._pass(images, 1.0, None)[1]]
+
+    def forward(self, images: Tensor, targets: Tensor, share: float = 1.0, known: list[Moments] | None = None) -> Terms:
+        """Terms of ``images`` float [K, c, ch, H, W], normalised, and ``targets`` int64 [K, c].
+
+        For a part, the cross-entropy is its part of the sum; the distance is that of the whole.
+        """
+        logits, met = self._pass(images, share, known)
+        entropy = F.cross_entropy(logits, targets.flatten(), reduction="none").view(len(images), -1).mean(dim=1)
+        distances = [bn_distance(layer, moments) for layer, moments in met]
+        bn = self.first_weight * distances[0] + sum(distances[1:])
+        return Terms(share * entropy + self.bn_weight * bn, share * entropy, bn)

@@ -1,7 +1,9 @@
 """The two commands, as people run them: real processes, real kills, real files."""
 
+import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from conftest import ROOT, TINY
@@ -103,25 +106,87 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_file(tmp_path):
         assert first["accuracy_mean"] == second["accuracy_mean"]
 
 
-def test_two_processes_make_the_same_file(command, tmp_path):
-    for trainer in ("cpu", "ddp"):
-        done = command(
-            "distill.py",
-            f"output={tmp_path / trainer}",
-            *(word for word in TINY if not word.startswith("trainer")),
-            f"trainer={trainer}",
-            "trainer.accelerator=cpu",
-            "students.real=false",
-            "students.seeds=1",
-            "ipc=6",
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    one, two = (load_file(files(tmp_path / trainer)[0]) for trainer in ("cpu", "ddp"))
+TWO = {
+    "ddp": ["distill.py", "trainer=ddp"],
+    "cluster": [
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--master_port=0",
+        "distill.py",
+        "trainer=cluster",
+    ],
+}
+"""Processes that the command spawns, and those that a launcher starts, as on several nodes."""
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("one")
+    words = ["distill.py", f"output={output}", *TINY, "students.real=false", "students.seeds=1", "ipc=6"]
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
+    return output
+
+
+@pytest.mark.parametrize("launch", TWO)
+def test_two_processes_make_the_same_file_and_train_students(command, tmp_path, one_process, launch):
+    """From the same teacher; what else there is, is made by two processes."""
+    where = Path("train", "digits", "convnet_narrow", "seed0")
+    for name in ("teacher.safetensors", "settings.json", "result.json"):
+        (tmp_path / where).mkdir(parents=True, exist_ok=True)
+        shutil.copy(one_process / where / name, tmp_path / where / name)
+    words = [word for word in TINY if not word.startswith("trainer")]
+    words += ["trainer.accelerator=cpu", "students.real=false", "students.seeds=1", "ipc=6"]
+    done = command(*TWO[launch], f"output={tmp_path}", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("random naturals, the same labels and bytes") == 1  # one process speaks
+    one, two = (load_file(files(folder)[0]) for folder in (one_process, tmp_path))
     assert one["compensators"].abs().max() > 10
     gap = (one["compensators"].int() - two["compensators"].int()).abs().max()
     assert int(gap) <= 1
     assert torch.equal(one["naturals"], two["naturals"])
     torch.testing.assert_close(one["labels"], two["labels"], rtol=0.05, atol=0.05)
+    results = [
+        json.loads(next(folder.glob("distill/*/*/*/result.json")).read_text()) for folder in (one_process, tmp_path)
+    ]
+    for alone, shared in zip(*(result["students"] for result in results), strict=True):
+        assert (alone["source"], alone["steps"]) == (shared["source"], shared["steps"])
+        assert shared["accuracy_mean"] > 0.15  # chance is 0.1
+
+
+def test_two_processes_train_a_teacher(command, tmp_path):
+    words = [word for word in TINY if not word.startswith("trainer")]
+    words += ["trainer.accelerator=cpu", "recipe.teacher.epochs=8"]
+    launcher = [word.replace("distill.py", "train.py") for word in TWO["cluster"]]
+    done = command(*launcher, f"output={tmp_path}", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "train/digits/convnet_narrow/seed0/result.json").read_text())
+    assert result["accuracy"] > 0.9
+    with (tmp_path / "train/digits/convnet_narrow/seed0/metrics.csv").open() as table:
+        steps = [int(row["step"]) for row in csv.DictReader(table)]
+    assert steps == sorted(set(steps))  # one process writes
+
+
+def test_a_process_that_dies_ends_the_run_and_the_next_start_goes_on(tmp_path):
+    words = [word for word in TINY if not word.startswith("trainer")]
+    words += ["trainer=ddp", "trainer.accelerator=cpu", "recipe.ufc.steps=3000", "students.real=false", "ipc=5"]
+    words = [sys.executable, "distill.py", f"output={tmp_path}", *words]
+    running = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 240
+    while not list(tmp_path.rglob("compensators-*.ckpt")):
+        assert running.poll() is None, running.communicate()[1]
+        assert time.time() < deadline
+        time.sleep(0.05)
+    workers = psutil.Process(running.pid).children(recursive=True)
+    victim = max((child for child in workers if "spawn_main" in " ".join(child.cmdline())), key=lambda c: c.pid)
+    victim.kill()
+    said = running.communicate(timeout=120)[1]
+    assert running.returncode == 2
+    error = next(line for line in said.splitlines() if line.startswith("error: "))
+    assert "one of 2 processes ended" in error
+    assert "the same command goes on" in error
+    (checkpoint,) = tmp_path.rglob("compensators-*.ckpt")
+    assert torch.load(checkpoint, weights_only=True)["global_step"] >= 150
 
 
 def test_labels_mixing_and_budget_are_options(config):
@@ -222,7 +287,7 @@ def test_multirun_makes_a_run_for_every_combination_that_can_be_made(command, tm
         (["recipe.ufc.lr=-1"], "recipe.ufc.lr=-1.0: must lie between"),
         (["dataset=image_folder", "dataset.root=null"], "dataset.root=null: give the folder"),
         (["logger=[wandb,typo]"], "logger=typo: unknown; choose one of csv, tensorboard, wandb"),
-        (["trainer.strategy=fsdp"], "trainer.strategy=fsdp: unknown; choose one of auto, ddp_spawn"),
+        (["trainer.strategy=fsdp"], "trainer.strategy=fsdp: unknown; choose one of auto, ddp, ddp_spawn"),
     ],
 )
 def test_a_mistake_in_the_command_is_one_line_and_makes_nothing(command, tmp_path, overrides, says):
@@ -262,6 +327,8 @@ def test_a_mistake_found_later_is_one_line_too(command, tmp_path):
         (["students.backbones=[vit_tiny_patch16_224]"], "backbone=vit_tiny_patch16_224: does not take images of 1 x 8"),
         (["trainer.devices=2"], "trainer.devices=2: needs trainer.strategy=ddp_spawn"),
         (["trainer=gpu"], "trainer.accelerator=gpu: no GPU"),
+        (["trainer=cluster"], "trainer.strategy=ddp: wants 2 processes .* there are none; on one machine trainer=ddp"),
+        (["trainer=ddp", "trainer.nodes=2"], "trainer.nodes=2: needs trainer=cluster, started by torchrun"),
         (["dataset.channels=3"], "dataset.channels=3: the pictures of digits have 1"),
         (["output=/dev/null/out"], r"/dev/null/out.* cannot be (written|read)"),
         (["dataset=image_folder", "dataset.root=/nowhere"], "dataset.root=/nowhere: no such folder"),

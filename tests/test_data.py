@@ -14,7 +14,7 @@ from infer.methods.stored import naturals
 
 
 def read(root, side=16, channels=3, test_fraction=0.25):
-    return sources.folder("set", root, side, channels, test_fraction, 0)
+    return sources.folder("set", root, sources.Layout(side, channels, False, False), test_fraction, 0)
 
 
 def test_digits_are_all_there_and_split_evenly():

@@ -10,18 +10,13 @@ import pytest
 import torch
 
 from infer.backbones import build, frozen
-from infer.data.batches import in_order, loader
+from infer.data.batches import Indices, in_order, loader
 from infer.fitting import Hardware, fit, forget
-from infer.lit import CompensatorModule
+from infer.lit import CompensatorModule, UFCOptions
 from infer.schema import backbone
-from infer.ufc import STEP, batch_norms, compose, normalise, objective, quantise
+from infer.ufc import STEP, batch_norms, compose, normalise, quantise
 
 STEPS = 20
-
-
-class Indices:
-    def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
-        return indices
 
 
 class StoppedError(Exception):
@@ -43,9 +38,8 @@ def module() -> CompensatorModule:
         layer.running_mean.normal_()
     naturals = torch.randint(256, (3, 4, 1, 8, 8), dtype=torch.uint8)
     targets = torch.arange(4).expand(3, -1)
-    return CompensatorModule(
-        "t", teacher, naturals, targets, (torch.tensor([0.5]), torch.tensor([0.25])), STEPS, 0.25, 1.0, 10.0, 1
-    )
+    moments = (torch.tensor([0.5]), torch.tensor([0.25]))
+    return CompensatorModule("t", teacher, naturals, targets, moments, UFCOptions(STEPS, 0.25, 1.0, 10.0, 1))
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +92,11 @@ def test_all_rounds_at_once_are_each_round_alone(tmp_path, unbroken):
 def test_the_module_optimises_what_reading_composes(tmp_path):
     """The loss that it logs last is that of the 8-bit images the file gives, not of the tensor it holds."""
     made = module()
-    made.jitter, made.lr = 0, 0.0
+    made.options = UFCOptions(STEPS, 0.0, 1.0, 10.0, 0)
     made.u.data.normal_(std=2)
     kept = STEP * quantise(made.u.detach(), made.std).short().unsqueeze(1)
     images = normalise(compose(made.naturals.short(), kept), made.mean, made.std)
-    terms = objective(made.frozen[0], made.layers, images, made.targets, 1.0, 10.0)
+    terms = made.frozen[0](images, made.targets)
     fit(made, loader(Indices(), partial(in_order, STEPS, 1), STEPS), 0, tmp_path, "u", Hardware(), [])
     with (tmp_path / "metrics.csv").open() as file:
         logged = [row["distill/t/loss"] for row in csv.DictReader(file)]

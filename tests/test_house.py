@@ -14,7 +14,7 @@ LAYERS = [
     {"budget", "mixing", "labels", "store"},
     {"distilled", "backbones", "data"},
     {"methods", "lit"},
-    {"fitting"},
+    {"fitting", "passes"},
     {"schema"},
     {"report", "stages"},
     {"compare"},

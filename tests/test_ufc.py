@@ -8,7 +8,7 @@ from torch import nn
 
 from infer import ufc
 from infer.backbones import build, frozen
-from infer.lit import CompensatorModule
+from infer.lit import CompensatorModule, Passes, UFCOptions
 from infer.schema import backbone
 
 ROUNDS, CLASSES, SIDE = 3, 4, 16
@@ -60,15 +60,21 @@ def plain_objective(model: nn.Module, images, targets, bn_weight, first_weight) 
 @pytest.mark.parametrize("name", ["convnet_narrow", "resnet_narrow", "mobilenetv2", "efficientnet_b0", "shufflenetv2"])
 def test_objective_is_the_formula_for_each_round_and_alone(name):
     model = network(name)
-    layers = ufc.batch_norms(model)
     images, targets = images_and_targets()
-    together = ufc.objective(model, layers, images, targets, 0.7, 10.0)
+    together = ufc.Objective(model, 0.7, 10.0)(images, targets)
     for k in range(ROUNDS):
-        alone = ufc.objective(model, layers, images[k : k + 1], targets[k : k + 1], 0.7, 10.0)
+        alone = ufc.Objective(model, 0.7, 10.0)(images[k : k + 1], targets[k : k + 1])
         plain = plain_objective(model, images[k], targets[k], 0.7, 10.0)
         for value, single, expected in zip(together, alone, plain, strict=True):
             assert value[k].item() == pytest.approx(expected, rel=1e-5)
             assert single[0].item() == pytest.approx(expected, rel=1e-5)
+
+
+def distance(layer: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """Of one layer alone: a network that is this layer, and cross-entropies that weigh nothing."""
+    alone = ufc.Objective(nn.Sequential(layer, nn.Flatten()), 1.0, 1.0)
+    alone.teacher.append(nn.Linear(inputs[0].numel(), CLASSES).requires_grad_(False))
+    return alone(inputs.unflatten(0, (ROUNDS, -1)), torch.zeros(ROUNDS, CLASSES, dtype=torch.int64)).bn
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
@@ -76,7 +82,7 @@ def test_gradient_of_the_distance_is_that_of_var_mean(layout):
     torch.manual_seed(0)
     layer = network().get_submodule("1")
     inputs = (torch.randn(ROUNDS * CLASSES, 32, 7, 5) * 2 + 1).contiguous(memory_format=layout).requires_grad_()
-    ours = torch.autograd.grad(ufc.bn_distance(inputs, layer, ROUNDS).sum(), inputs)[0]
+    ours = torch.autograd.grad(distance(layer, inputs).sum(), inputs)[0]
     var, mean = torch.var_mean(inputs.double().unflatten(0, (ROUNDS, -1)), dim=(1, 3, 4), correction=0)
     plain = ((mean - layer.running_mean).norm(dim=1) + (var - layer.running_var).norm(dim=1)).sum()
     expected = torch.autograd.grad(plain, inputs)[0]
@@ -85,18 +91,17 @@ def test_gradient_of_the_distance_is_that_of_var_mean(layout):
 
 def test_statistics_stay_in_float32_under_mixed_precision():
     model = network()
-    layers = ufc.batch_norms(model)
     images, targets = images_and_targets()
-    exact = ufc.objective(model, layers, images, targets, 1.0, 10.0)
+    exact = ufc.Objective(model, 1.0, 10.0)(images, targets)
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = ufc.objective(model, layers, images, targets, 1.0, 10.0)
+        mixed = ufc.Objective(model, 1.0, 10.0)(images, targets)
     assert mixed.loss.dtype == mixed.bn.dtype == mixed.cross_entropy.dtype == torch.float32
     torch.testing.assert_close(mixed.loss, exact.loss, rtol=0.02, atol=0.02)
-    layer = layers[0]
+    layer = ufc.batch_norms(model)[0]
     inputs = torch.randn(ROUNDS * CLASSES, 32, 8, 8) + 10  # a mean that 16 bits would lose the variance beside
-    outside = ufc.bn_distance(inputs, layer, ROUNDS)
+    outside = distance(layer, inputs)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(ufc.bn_distance(inputs, layer, ROUNDS), outside, rtol=1e-6, atol=0)
+        torch.testing.assert_close(distance(layer, inputs), outside, rtol=1e-6, atol=0)
 
 
 def test_what_is_optimised_is_what_is_stored():
@@ -113,7 +118,7 @@ def test_what_is_optimised_is_what_is_stored():
     model = network()
     _, targets = images_and_targets()
     losses = [
-        ufc.objective(model, ufc.batch_norms(model), ufc.normalise(levels, mean, std), targets, 1.0, 10.0).loss
+        ufc.Objective(model, 1.0, 10.0)(ufc.normalise(levels, mean, std), targets).loss
         for levels in (seen, read, naturals.float() + (u * 255 * std.view(-1, 1, 1)).unsqueeze(1))
     ]
     assert torch.equal(losses[0], losses[1])
@@ -130,14 +135,14 @@ def test_rounding_passes_the_gradient_and_the_limits_stop_it():
 def compensators(model: nn.Module, naturals, targets, steps: int = 8) -> torch.Tensor:
     """Adam on the objective of ``lit``, by a plain loop."""
     moments = (torch.full((3,), 0.5), torch.full((3,), 0.25))
-    module = CompensatorModule("t", model, naturals, targets, moments, steps, 0.25, 1.0, 10.0, 0)
+    module = CompensatorModule("t", model, naturals, targets, moments, UFCOptions(steps, 0.25, 1.0, 10.0, 0))
     configured = module.configure_optimizers()
     adam, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
     for _ in range(steps):
         composed = ufc.compose(naturals.float(), ufc.stored(module.u, moments[1]).unsqueeze(1))
         images = ufc.normalise(composed, *moments)
         adam.zero_grad()
-        ufc.objective(model, module.layers, images, targets, 1.0, 10.0).loss.sum().backward()
+        ufc.Objective(model, 1.0, 10.0)(images, targets).loss.sum().backward()
         adam.step()
         schedule.step()
     return module.u.detach()
@@ -154,12 +159,35 @@ def test_all_rounds_at_once_are_each_round_alone():
         torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["convnet_narrow", "efficientnet_b0"])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_round_in_parts_has_the_gradient_of_the_whole(name, classes):
+    """The exact two-pass scheme: parts of unequal sizes, several rounds at once."""
+    model = network(name)
+    _, targets = images_and_targets()
+    naturals = torch.randint(256, (ROUNDS, CLASSES, 3, SIDE, SIDE), dtype=torch.uint8)
+    moments = (torch.full((3,), 0.5), torch.full((3,), 0.25))
+    found = []
+    for passes in (Passes(ROUNDS, CLASSES), Passes(ROUNDS, classes), Passes(1, classes)):
+        module = CompensatorModule("t", model, naturals, targets, moments, UFCOptions(1, 0.25, 0.7, 10.0, 0), passes)
+        module.u.data.normal_(generator=torch.Generator().manual_seed(3))
+        terms = [
+            module.descend(slice(i, i + passes.rounds), lambda images: images, torch.Tensor.backward)
+            for i in range(0, ROUNDS, passes.rounds)
+        ]
+        found.append((module.u.grad, *(torch.cat(term) for term in zip(*terms, strict=True))))
+    for gradient, *terms in found[1:]:
+        assert (gradient - found[0][0]).norm() < 1e-5 * found[0][0].norm()
+        for term, expected in zip(terms, found[0][1:], strict=True):
+            torch.testing.assert_close(term, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_gradients_reach_only_u():
     model = network()
     images, targets = images_and_targets()
     u = torch.zeros(ROUNDS, 3, SIDE, SIDE, requires_grad=True)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    terms = ufc.objective(model, ufc.batch_norms(model), images + u.unsqueeze(1), targets, 1.0, 10.0)
+    terms = ufc.Objective(model, 1.0, 10.0)(images + u.unsqueeze(1), targets)
     terms.loss.sum().backward()
     assert u.grad.abs().sum() > 0
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in model.parameters())
@@ -174,7 +202,7 @@ def test_the_loss_falls():
 
     def loss(u):
         composed = ufc.compose(naturals.float(), ufc.stored(u, moments[1]).unsqueeze(1))
-        return ufc.objective(model, ufc.batch_norms(model), ufc.normalise(composed, *moments), targets, 1.0, 10.0).loss
+        return ufc.Objective(model, 1.0, 10.0)(ufc.normalise(composed, *moments), targets).loss
 
     after = loss(compensators(model, naturals, targets, steps=30))
     assert (after < 0.9 * loss(torch.zeros_like(images[:, 0]))).all()

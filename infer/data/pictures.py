@@ -1,13 +1,21 @@
-"""A labelled set of pictures, in memory as uint8."""
+"""A labelled set of pictures: in memory as uint8, or streamed from disk."""
 
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from infer.errors import UserError
+
+Buffer = bytes | memoryview
+_SAMPLE = 2000
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,71 @@ class Pictures:
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return self.images[indices], self.targets[indices]
 
+    def to(self, device: torch.device) -> Pictures:
+        """The same, on ``device``."""
+        return Pictures(self.images.to(device), self.targets.to(device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie, and indices have to."""
+        return self.images.device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.images.nbytes
+
+    @property
+    def streams(self) -> bool:
+        """Whether a batch has to be read from disk."""
+        return False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a picture."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def identity(self) -> Iterator[Buffer]:
+        """Bytes that tell these pictures from others."""
+        yield self.images.numpy().data
+        yield self.targets.numpy().data
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Pictures that stay on disk: ``files`` and ``targets`` int64 [N]; a batch is decoded when it is asked for.
+
+    ``decode(file, into uint8 [ch, H, W]) -> bool`` says whether the file could be read.
+    """
+
+    files: Sequence[Path]
+    targets: Tensor
+    shape: tuple[int, int, int]
+    decode: Callable[[Path, Tensor], bool]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        images = torch.empty(len(indices), *self.shape, dtype=torch.uint8)
+        for image, index in zip(images, indices.tolist(), strict=True):
+            if not self.decode(self.files[index], image):
+                raise UserError(f"{self.files[index]}: cannot be read as a picture; mend it or take it away")
+        return images, self.targets[indices]
+
+    @property
+    def streams(self) -> bool:
+        """Whether a batch has to be read from disk."""
+        return True
+
+    @property
+    def identity(self) -> Iterator[Buffer]:
+        """Names and sizes of the files: reading them all to tell them from others would take hours."""
+        for file, target in zip(self.files, self.targets.tolist(), strict=True):
+            yield f"{file.parent.name}/{file.name} {file.stat().st_size} {target}\n".encode()
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -30,19 +103,25 @@ class Splits:
 
     name: str
     classes: list[str]
-    train: Pictures
-    test: Pictures
+    train: Pictures | Streamed
+    test: Pictures | Streamed
     notes: tuple[str, ...] = ()
+    given_moments: tuple[Tensor, Tensor] | None = None
 
     @property
     def channels(self) -> int:
         """Channels of an image, 1 or 3."""
-        return self.train.images.shape[1]
+        return self.train.shape[0]
 
     @property
     def side(self) -> int:
         """Height and width of an image in pixels."""
-        return self.train.images.shape[2]
+        return self.train.shape[1]
+
+    @property
+    def train_bytes(self) -> int:
+        """Bytes of the train pictures at 8 bits a pixel and channel."""
+        return len(self.train) * math.prod(self.train.shape)
 
     @property
     def chance(self) -> float:
@@ -51,11 +130,20 @@ class Splits:
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and std of the train pixels in 0 to 1, float32 [ch] each; exact, from the histogram of the levels."""
+        """Mean and std of the train pixels in 0 to 1, float32 [ch] each, from the histogram of the levels.
+
+        Exact for pictures in memory; of streamed ones some are read, evenly spread; given ones are kept.
+        """
+        if self.given_moments:
+            return self.given_moments
+        if isinstance(self.train, Pictures):
+            images = self.train.images
+        else:
+            images = self.train[torch.linspace(0, len(self.train) - 1, min(len(self.train), _SAMPLE)).long()][0]
         levels = torch.arange(256, dtype=torch.float64) / 255
         mean, std = [], []
         for channel in range(self.channels):
-            histogram = self.train.images[:, channel].flatten().bincount(minlength=256).double()
+            histogram = images[:, channel].flatten().bincount(minlength=256).double()
             share = histogram / histogram.sum()
             mean.append(share @ levels)
             std.append(((share @ levels**2) - mean[-1] ** 2).clamp(min=1e-6).sqrt())
@@ -63,11 +151,11 @@ class Splits:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Names this very data: a digest of every pixel, target and class name."""
+        """Names this very data: a digest of every pixel (of streamed pictures: every file), target and class name."""
         found = hashlib.sha256("\n".join(self.classes).encode())
         for part in (self.train, self.test):
-            found.update(part.images.numpy().data)
-            found.update(part.targets.numpy().data)
+            for content in part.identity:
+                found.update(content)
         return found.hexdigest()[:16]
 
     def picks(self, seed: int) -> list[Tensor]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from infer.data.pictures import Pictures, Splits
+from infer.data.pictures import Pictures, Splits, Streamed
 from infer.errors import UserError
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"))
@@ -58,42 +61,62 @@ def torchvision_set(name: str, dataset: str, folder: Path) -> Splits:
     return Splits(name, [str(c) for c in parts[0].classes], splits[0], splits[1])
 
 
-def folder(name: str, root: Path, side: int, channels: int, test_fraction: float | None, split_seed: int) -> Splits:
-    """Pictures below ``root``: train/<class>/* and test/<class>/*, or <class>/* alone, which is split by seed.
+@dataclass(frozen=True)
+class Layout:
+    """What becomes of every picture of a folder: turned upright, ``channels`` (1 grey, 3 colour), ``side`` pixels.
 
-    Every picture is turned upright, converted to ``channels`` (1 grey, 3 colour) and resized to ``side`` x ``side``.
+    ``centre`` keeps its proportions and cuts the middle square of 7/8 of its shorter side, as is the custom on
+    ImageNet; else it is resized to a square as it is. ``stream`` decodes pictures when they are asked for; None does so
+    where they would fill more than half the memory at hand.
+    """
+
+    side: int
+    channels: int
+    centre: bool
+    stream: bool | None
+
+    def streams(self, pictures: int) -> bool:
+        """Whether so many pictures are streamed."""
+        if self.stream is not None:
+            return self.stream
+        return pictures * self.channels * self.side**2 > psutil.virtual_memory().available / 2
+
+
+def folder(name: str, root: Path, layout: Layout, test_fraction: float | None, split_seed: int) -> Splits:
+    """Pictures below ``root``: train/<class>/* and test/<class>/* (or val/), or <class>/* alone, split by seed.
+
     Raises :class:`UserError` where there is nothing to learn from; names what it had to skip in ``notes``.
     """
     if not root.is_dir():
         raise UserError(f"dataset.root={root}: no such folder; give one with train/<class>/ and test/<class>/ pictures")
     divided = (root / "train").is_dir()
-    if divided and not (root / "test").is_dir():
+    test_root = _test_root(root)
+    if divided and test_root is None:
         raise UserError(f"dataset.root={root}: has train/ but no test/; add test/<class>/, or put <class>/ in root")
     train_root = root / "train" if divided else root
     classes = _class_folders(train_root)
     if len(classes) < 2:
         found = f"one class, {classes[0]}" if classes else "no class folders"
         raise UserError(f"dataset.root={root}: {found} in {train_root}; two or more folders of pictures are needed")
-    images, targets, notes = _read(train_root, classes, side, channels)
+    files = _files(train_root, classes)
     if not divided:
-        train, test = _split(targets, test_fraction or 0.2, split_seed)
-        parts = [Pictures(images[train], targets[train]), Pictures(images[test], targets[test])]
+        train, test = _split(torch.tensor([number for _, number in files]), test_fraction or 0.2, split_seed)
+        parts = [[files[i] for i in train.tolist()], [files[i] for i in test.tolist()]]
     else:
-        unknown = set(_class_folders(root / "test")) - set(classes)
-        if unknown:
-            raise UserError(f"dataset.root={root}: test/ has classes that train/ lacks: {', '.join(sorted(unknown))}")
-        test_images, test_targets, test_notes = _read(root / "test", classes, side, channels)
-        parts = [Pictures(images, targets), Pictures(test_images, test_targets)]
-        notes += test_notes
-    return Splits(name, classes, parts[0], parts[1], notes)
+        assert test_root is not None
+        parts = [files, _test_files(test_root, classes)]
+    roots = (train_root, test_root or root)
+    read = [_pictures(where, part, classes, layout) for where, part in zip(roots, parts, strict=True)]
+    notes = tuple(note for _, notes in read for note in notes)
+    return Splits(name, classes, read[0][0], read[1][0], notes)
 
 
 def _class_folders(root: Path) -> list[str]:
     return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _read(root: Path, classes: Sequence[str], side: int, channels: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Decode every picture of ``root``/<class>/: images, targets, and notes of what had to be skipped."""
+def _files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
+    """Every picture below ``root``/<class>/ and its class number."""
     files = [
         (Path(where, name), number)
         for number, class_name in enumerate(classes)
@@ -103,33 +126,76 @@ def _read(root: Path, classes: Sequence[str], side: int, channels: int) -> tuple
     ]
     if not files:
         raise UserError(f"dataset.root={root}: no pictures in it; known are {', '.join(sorted(SUFFIXES))}")
-    images = torch.empty(len(files), channels, side, side, dtype=torch.uint8)
+    return files
+
+
+def _test_root(root: Path) -> Path | None:
+    """``root``/test, or val where there is none or, as in Tiny-ImageNet and ImageNet, it has no classes."""
+    test, val = root / "test", root / "val"
+    if val.is_dir() and (not test.is_dir() or _class_folders(test) in ([], ["images"])):
+        return val
+    return test if test.is_dir() else None
+
+
+def _test_files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
+    """The test pictures of a divided folder; Tiny-ImageNet has a table in the place of class folders."""
+    table = root / "val_annotations.txt"
+    if table.is_file():
+        number = {name: number for number, name in enumerate(classes)}
+        rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
+        return [(root / "images" / row[0], number[row[1]]) for row in rows]
+    unknown = set(_class_folders(root)) - set(classes)
+    if unknown:
+        raise UserError(
+            f"dataset.root={root.parent}: {root.name}/ has classes that train/ lacks: {', '.join(sorted(unknown))}"
+        )
+    return _files(root, classes)
+
+
+def _pictures(
+    root: Path, files: Sequence[tuple[Path, int]], classes: Sequence[str], layout: Layout
+) -> tuple[Pictures | Streamed, tuple[str, ...]]:
+    """Those files, in memory or streamed, and notes of what had to be skipped."""
+    targets = torch.tensor([number for _, number in files])
+    shape = (layout.channels, layout.side, layout.side)
+    decode = partial(_decode, layout=layout)
+    if layout.streams(len(files)):
+        _require_all(root, targets, classes)
+        return Streamed([file for file, _ in files], targets, shape, decode), ()
+    images = torch.empty(len(files), *shape, dtype=torch.uint8)
     # Pillow lets go of the interpreter while it decodes; of tiny pictures, handing it round takes longer than it saves.
     tiny = files[0][0].stat().st_size < 8192
     with ThreadPoolExecutor() as pool:
         each = map if tiny else pool.map
-        read = list(each(lambda i: _decode(files[i][0], images[i], side, channels), range(len(files))))
+        read = list(each(lambda i: decode(files[i][0], images[i]), range(len(files))))
     bad = [str(file) for (file, _), fine in zip(files, read, strict=True) if not fine]
     if len(bad) > UNREADABLE_SHARE * len(files):
         raise UserError(f"dataset.root={root}: {len(bad)} of {len(files)} pictures cannot be read: {_some(bad)}")
     whole = torch.tensor(read)
-    targets = torch.tensor([number for _, number in files])[whole]
+    _require_all(root, targets[whole], classes)
+    notes = (f"{len(bad)} of {len(files)} pictures in {root} skipped, unreadable: {_some(bad)}",) if bad else ()
+    return Pictures(images[whole], targets[whole]), notes
+
+
+def _require_all(root: Path, targets: Tensor, classes: Sequence[str]) -> None:
     missing = [c for c, count in zip(classes, targets.bincount(minlength=len(classes)), strict=True) if not count]
     if missing:
         raise UserError(f"dataset.root={root}: no readable picture of {_some(missing)}")
-    notes = (f"{len(bad)} of {len(files)} pictures in {root} skipped, unreadable: {_some(bad)}",) if bad else ()
-    return images[whole], targets, notes
 
 
-def _decode(file: Path, into: Tensor, side: int, channels: int) -> bool:
+def _decode(file: Path, into: Tensor, layout: Layout) -> bool:
     """Write one picture into ``into`` uint8 [ch, side, side]; False where it cannot be read."""
+    side = layout.side
     try:
         with Image.open(file) as opened:
             picture: Image.Image = opened
+            picture.draft(None, (2 * side, 2 * side))  # a JPEG several times too large is decoded smaller
             ImageOps.exif_transpose(picture, in_place=True)
             if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip and not scale
                 picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).astype(np.uint8))
-            picture = picture.convert("L" if channels == 1 else "RGB")
+            picture = picture.convert("L" if layout.channels == 1 else "RGB")
+            if layout.centre:
+                picture = _centre(picture)
             if picture.size != (side, side):
                 picture = picture.resize((side, side), Image.Resampling.BILINEAR)
     except MemoryError:
@@ -137,8 +203,15 @@ def _decode(file: Path, into: Tensor, side: int, channels: int) -> bool:
     except Exception:  # Pillow has many ways to say that a file is broken, struct.error among them
         return False
     pixels = torch.from_numpy(np.array(picture))
-    into.copy_(pixels.unsqueeze(0) if channels == 1 else pixels.permute(2, 0, 1))
+    into.copy_(pixels.unsqueeze(0) if layout.channels == 1 else pixels.permute(2, 0, 1))
     return True
+
+
+def _centre(picture: Image.Image) -> Image.Image:
+    """The middle square, of 7/8 of the shorter side (224 of 256)."""
+    edge = round(min(picture.size) * 7 / 8)
+    left, top = (picture.width - edge) // 2, (picture.height - edge) // 2
+    return picture.crop((left, top, left + edge, top + edge))
 
 
 def _split(targets: Tensor, test_fraction: float, seed: int) -> tuple[Tensor, Tensor]:
