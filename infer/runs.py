@@ -19,6 +19,7 @@ from infer.backbones import frozen
 from infer.budget import Split, infer_split
 from infer.compare import rivals, students
 from infer.data import Splits, sources
+from infer.data.layout import Layout
 from infer.distilled import DistilledSet, load
 from infer.errors import UserError
 from infer.fitting import Hardware, metrics_logger, rank
@@ -47,7 +48,7 @@ log = logging.getLogger("infer")
 def read(config: DatasetConfig) -> Splits:
     """The data set of the configuration."""
     if config.root is not None:
-        layout = sources.Layout(config.image_size, config.channels, config.centre, config.stream)
+        layout = Layout(config.image_size, config.channels, config.centre, config.stream)
         splits = sources.folder(config.name, Path(config.root), layout, config.test_fraction, config.split_seed)
     elif config.kind == "digits":
         splits = sources.digits(config.name, config.test_fraction or 0.2, config.split_seed)

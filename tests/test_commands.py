@@ -111,8 +111,8 @@ TWO = {
     "cluster": [
         "-m",
         "torch.distributed.run",
+        "--standalone",
         "--nproc_per_node=2",
-        "--master_port=0",
         "distill.py",
         "trainer=cluster",
     ],

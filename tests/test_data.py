@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 
 from infer.budget import Split
-from infer.data import Pictures, Splits, sources
+from infer.data import Pictures, Splits, Streamed, sources
+from infer.data.layout import Layout
 from infer.errors import UserError
 from infer.methods.stored import naturals
 
 
-def read(root, side=16, channels=3, test_fraction=0.25):
-    return sources.folder("set", root, sources.Layout(side, channels, False, False), test_fraction, 0)
+def read(root, side=16, channels=3, test_fraction=0.25, stream=False):
+    return sources.folder("set", root, Layout(side, channels, stream=stream), test_fraction, 0)
 
 
 def test_digits_are_all_there_and_split_evenly():
@@ -137,6 +138,65 @@ def test_the_real_cifar10_copy_is_whole(cifar10):
 def test_the_real_steel_pictures_are_grey(steel):
     splits = read(steel, side=64, channels=1)
     assert (len(splits.train), len(splits.test), len(splits.classes)) == (1440, 360, 6)
+
+
+def test_streamed_pictures_are_those_in_memory(pictures, tmp_path):
+    kept, streamed = read(pictures), read(pictures, stream=True)
+    assert isinstance(streamed.train, Streamed)
+    assert (streamed.channels, streamed.side, streamed.train_bytes) == (kept.channels, kept.side, kept.train_bytes)
+    indices = torch.tensor([3, 0, 35])
+    for one, other in zip(kept.train[indices], streamed.train[indices], strict=True):
+        assert torch.equal(one, other)
+    torch.testing.assert_close(kept.moments, streamed.moments)  # fewer pictures than the sample: all
+    assert [pick.tolist() for pick in kept.picks(1)] == [pick.tolist() for pick in streamed.picks(1)]
+    assert streamed.fingerprint == read(pictures, stream=True).fingerprint
+    assert streamed.fingerprint != read(pictures, side=15, stream=True).fingerprint
+    shutil.copytree(pictures, tmp_path / "copy")
+    victim = tmp_path / "copy" / "train" / "flat" / "0.png"
+    victim.write_bytes(victim.read_bytes()[:50])
+    broken = read(tmp_path / "copy", stream=True)
+    with pytest.raises(UserError, match=r"flat.0\.png: cannot be read as a picture"):
+        broken.train[torch.arange(36)]
+
+
+def test_sets_that_outgrow_memory_are_streamed(pictures):
+    assert not Layout(16, 3).streams(1000)
+    assert Layout(4096, 3).streams(10**6)
+
+
+def test_tiny_imagenet_as_its_archive_unpacks(tmp_path):
+    """train/<class>/images/, val/images/ with a table, and a test/ without classes."""
+    for number, name in enumerate(("n01", "n02")):
+        (tmp_path / "train" / name / "images").mkdir(parents=True)
+        for index in range(3):
+            Image.new("RGB", (64, 64), (80 * number, 0, 10 * index)).save(
+                tmp_path / "train" / name / "images" / f"{name}_{index}.JPEG"
+            )
+    for part in ("val", "test"):
+        (tmp_path / part / "images").mkdir(parents=True)
+    for index in range(4):
+        Image.new("RGB", (64, 64), (80 * (index % 2), 0, 0)).save(tmp_path / "val" / "images" / f"val_{index}.JPEG")
+    rows = [f"val_{index}.JPEG\tn0{index % 2 + 1}\t0\t0\t62\t62" for index in range(4)]
+    (tmp_path / "val" / "val_annotations.txt").write_text("\n".join(rows) + "\n")
+    splits = read(tmp_path, side=64)
+    assert splits.classes == ["n01", "n02"]
+    assert splits.test.targets.tolist() == [0, 1, 0, 1]
+    assert (splits.test.images[:, 0, 0, 0] > 40).tolist() == [False, True, False, True]
+
+
+def test_the_centre_keeps_proportions(tmp_path):
+    wide = np.zeros((80, 160, 3), np.uint8)
+    wide[10:70, 50:110] = 255  # inside the middle square of 70 pixels
+    for part in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.fromarray(wide).save(tmp_path / part / name / "wide.png")
+    splits = sources.folder("set", tmp_path, Layout(70, 3, centre=True), None, 0)
+    assert len(splits.test) == 2  # val/ serves where there is no test/
+    image = splits.train.images[0, 0]
+    assert image.shape == (70, 70)
+    assert image.min() == 0
+    assert (image == 255).sum() == 60 * 60
 
 
 def test_naturals_are_a_round_of_every_class_then_in_turn_from_those_that_have_more():

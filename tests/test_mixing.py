@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infer.data.batches import augment, in_order, loader
+from infer.data.batches import augment, in_order, loader, random_box, resized
 from infer.mixing import mix, mix_labels, passes, student_batch
 
 
@@ -90,3 +90,34 @@ def test_batches_go_on_where_a_stopped_run_was():
     batches.sampler.start = 20
     assert [batch.tolist() for batch in batches] == [[step, step + 50] for step in range(20, 30)]
     assert torch.cat([in_order(7, 3, step) for step in range(3)]).tolist() == list(range(7))
+
+
+def test_resized_crops_are_boxes_of_the_picture_of_at_least_that_share():
+    torch.manual_seed(0)
+    ramp = torch.arange(64.0).expand(64, 64)
+    images = torch.stack([ramp, ramp.T]).expand(256, -1, -1, -1)
+    cropped = augment(images, 0, True, 0.25)
+    assert cropped.shape == images.shape
+    wide = cropped[:, 0, 32, -1] - cropped[:, 0, 32, 0]  # levels across: what is left of the width, signed by the flip
+    high = cropped[:, 1, -1, 32] - cropped[:, 1, 0, 32]
+    assert 0.4 < (wide < 0).float().mean() < 0.6
+    assert (high > 0).all()
+    share = wide.abs() * high / 63**2
+    assert share.min() > 0.2
+    assert share.max() > 0.9
+    assert cropped.min() >= 0
+    assert cropped.max() <= 63
+
+
+def test_a_box_for_all_is_resized_like_each():
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 1, 32, 32)
+    for _ in range(50):
+        top, left, height, width = box = random_box(32, 0.1)
+        assert 0 <= top <= 32 - height
+        assert 0 <= left <= 32 - width
+        assert height * width > 0.08 * 32 * 32
+        whole = resized(images, box, 32)
+        assert whole.shape == images.shape
+        torch.testing.assert_close(whole[1, 2], resized(images[1:, 2:], box, 32)[0, 0])
+    assert torch.allclose(resized(images, (0, 0, 32, 32), 32), images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from infer.data.layout import Layout
 from infer.errors import UserError
 
 Buffer = bytes | memoryview
@@ -65,15 +66,11 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Streamed:
-    """Pictures that stay on disk: ``files`` and ``targets`` int64 [N]; a batch is decoded when it is asked for.
-
-    ``decode(file, into uint8 [ch, H, W]) -> bool`` says whether the file could be read.
-    """
+    """Pictures that stay on disk: ``files`` and ``targets`` int64 [N]; a batch is decoded when it is asked for."""
 
     files: Sequence[Path]
     targets: Tensor
-    shape: tuple[int, int, int]
-    decode: Callable[[Path, Tensor], bool]
+    layout: Layout
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -81,9 +78,14 @@ class Streamed:
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         images = torch.empty(len(indices), *self.shape, dtype=torch.uint8)
         for image, index in zip(images, indices.tolist(), strict=True):
-            if not self.decode(self.files[index], image):
+            if not self.layout.decode(self.files[index], image):
                 raise UserError(f"{self.files[index]}: cannot be read as a picture; mend it or take it away")
         return images, self.targets[indices]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a picture."""
+        return self.layout.shape
 
     @property
     def streams(self) -> bool:
@@ -93,6 +95,7 @@ class Streamed:
     @property
     def identity(self) -> Iterator[Buffer]:
         """Names and sizes of the files: reading them all to tell them from others would take hours."""
+        yield repr(self.layout).encode()
         for file, target in zip(self.files, self.targets.tolist(), strict=True):
             yield f"{file.parent.name}/{file.name} {file.stat().st_size} {target}\n".encode()
 

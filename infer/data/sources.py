@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from infer.data.layout import Layout
 from infer.data.pictures import Pictures, Splits, Streamed
 from infer.errors import UserError
 
@@ -59,27 +56,6 @@ def torchvision_set(name: str, dataset: str, folder: Path) -> Splits:
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
         splits.append(Pictures(images, torch.as_tensor(part.targets).long()))
     return Splits(name, [str(c) for c in parts[0].classes], splits[0], splits[1])
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What becomes of every picture of a folder: turned upright, ``channels`` (1 grey, 3 colour), ``side`` pixels.
-
-    ``centre`` keeps its proportions and cuts the middle square of 7/8 of its shorter side, as is the custom on
-    ImageNet; else it is resized to a square as it is. ``stream`` decodes pictures when they are asked for; None does so
-    where they would fill more than half the memory at hand.
-    """
-
-    side: int
-    channels: int
-    centre: bool
-    stream: bool | None
-
-    def streams(self, pictures: int) -> bool:
-        """Whether so many pictures are streamed."""
-        if self.stream is not None:
-            return self.stream
-        return pictures * self.channels * self.side**2 > psutil.virtual_memory().available / 2
 
 
 def folder(name: str, root: Path, layout: Layout, test_fraction: float | None, split_seed: int) -> Splits:
@@ -157,17 +133,15 @@ def _pictures(
 ) -> tuple[Pictures | Streamed, tuple[str, ...]]:
     """Those files, in memory or streamed, and notes of what had to be skipped."""
     targets = torch.tensor([number for _, number in files])
-    shape = (layout.channels, layout.side, layout.side)
-    decode = partial(_decode, layout=layout)
     if layout.streams(len(files)):
         _require_all(root, targets, classes)
-        return Streamed([file for file, _ in files], targets, shape, decode), ()
-    images = torch.empty(len(files), *shape, dtype=torch.uint8)
+        return Streamed([file for file, _ in files], targets, layout), ()
+    images = torch.empty(len(files), *layout.shape, dtype=torch.uint8)
     # Pillow lets go of the interpreter while it decodes; of tiny pictures, handing it round takes longer than it saves.
     tiny = files[0][0].stat().st_size < 8192
     with ThreadPoolExecutor() as pool:
         each = map if tiny else pool.map
-        read = list(each(lambda i: decode(files[i][0], images[i]), range(len(files))))
+        read = list(each(lambda i: layout.decode(files[i][0], images[i]), range(len(files))))
     bad = [str(file) for (file, _), fine in zip(files, read, strict=True) if not fine]
     if len(bad) > UNREADABLE_SHARE * len(files):
         raise UserError(f"dataset.root={root}: {len(bad)} of {len(files)} pictures cannot be read: {_some(bad)}")
@@ -181,37 +155,6 @@ def _require_all(root: Path, targets: Tensor, classes: Sequence[str]) -> None:
     missing = [c for c, count in zip(classes, targets.bincount(minlength=len(classes)), strict=True) if not count]
     if missing:
         raise UserError(f"dataset.root={root}: no readable picture of {_some(missing)}")
-
-
-def _decode(file: Path, into: Tensor, layout: Layout) -> bool:
-    """Write one picture into ``into`` uint8 [ch, side, side]; False where it cannot be read."""
-    side = layout.side
-    try:
-        with Image.open(file) as opened:
-            picture: Image.Image = opened
-            picture.draft(None, (2 * side, 2 * side))  # a JPEG several times too large is decoded smaller
-            ImageOps.exif_transpose(picture, in_place=True)
-            if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip and not scale
-                picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).astype(np.uint8))
-            picture = picture.convert("L" if layout.channels == 1 else "RGB")
-            if layout.centre:
-                picture = _centre(picture)
-            if picture.size != (side, side):
-                picture = picture.resize((side, side), Image.Resampling.BILINEAR)
-    except MemoryError:
-        raise
-    except Exception:  # Pillow has many ways to say that a file is broken, struct.error among them
-        return False
-    pixels = torch.from_numpy(np.array(picture))
-    into.copy_(pixels.unsqueeze(0) if layout.channels == 1 else pixels.permute(2, 0, 1))
-    return True
-
-
-def _centre(picture: Image.Image) -> Image.Image:
-    """The middle square, of 7/8 of the shorter side (224 of 256)."""
-    edge = round(min(picture.size) * 7 / 8)
-    left, top = (picture.width - edge) // 2, (picture.height - edge) // 2
-    return picture.crop((left, top, left + edge, top + edge))
 
 
 def _split(targets: Tensor, test_fraction: float, seed: int) -> tuple[Tensor, Tensor]:
