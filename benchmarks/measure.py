@@ -117,6 +117,13 @@ def ratios(times: Sequence[tuple[float, float]]) -> dict[str, float]:
     }
 
 
+def said(case: dict[str, Any]) -> dict[str, Any]:
+    """The case, told as soon as it is known."""
+    words = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in case.items())
+    print(", ".join(words), flush=True)
+    return case
+
+
 def report(title: str, hardware: dict[str, Any], cases: Sequence[dict[str, Any]], file: Path | None) -> None:
     """Print the table; write the JSON."""
     table = Table(title=f"{title}\n{hardware}")

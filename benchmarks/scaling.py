@@ -99,8 +99,7 @@ def main() -> None:
             found = json.loads(said.splitlines()[-1])
             rate = rates.setdefault(line[:2], found["operations"] / found["seconds"])
             case = {**dict(zip(keys, line, strict=True)), **found, "model_seconds": found["operations"] / rate}
-            print(case, flush=True)
-            cases.append(case)
+            cases.append(measure.said(case))
     measure.report("what a step costs", measure.machine(options.device), cases, options.json)
 
 

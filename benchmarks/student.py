@@ -15,6 +15,7 @@ import copy
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import measure
 import torch
@@ -165,7 +166,7 @@ def data_seconds(distilled: DistilledSet, device: str, steps: int = 200) -> floa
     return measure.seconds(make, device) / steps
 
 
-def case(name: str, options: measure.argparse.Namespace, rate: float) -> dict[str, object]:
+def case(name: str, options: measure.argparse.Namespace, rate: float) -> dict[str, Any]:
     """One backbone."""
     device = options.device
     distilled = distilled_set(options.classes, options.side, options.rounds, 4)
@@ -173,13 +174,16 @@ def case(name: str, options: measure.argparse.Namespace, rate: float) -> dict[st
     hardware = Hardware("gpu" if device == "cuda" else "cpu", precision=options.precision)
     with tempfile.TemporaryDirectory() as folder:
         files = Files(distilled, Path(folder))
+        from_files(network, files, 2, 0, device)
+        first = measure.seconds(lambda: from_files(network, files, 2, 0, device), device) / 2
+        few = max(3, round(options.seconds / 4 / first))
         trial = {
-            workers: measure.seconds(lambda workers=workers: from_files(network, files, 100, workers, device), device)
+            workers: measure.seconds(lambda workers=workers: from_files(network, files, few, workers, device), device)
             for workers in options.workers
         }
         workers = min(trial, key=trial.__getitem__)
-        steps = options.steps or max(20, round(options.seconds / trial[workers] * 100))
-        ours(network, distilled, 20, hardware)
+        steps = options.steps or max(3, round(options.seconds / trial[workers] * few))
+        ours(network, distilled, 3, hardware)
         losses: dict[str, list[Tensor]] = {}
         times = measure.in_turn(
             lambda: losses.update(reference=from_files(network, files, steps, workers, device)),
@@ -217,7 +221,7 @@ def main() -> None:
     options = made.parse_args()
     rate = measure.matrix_rate(options.device)
     hardware = {**measure.machine(options.device), "matrix_gflops": round(rate / 1e9, 1)}
-    cases = [case(name, options, rate) for name in options.backbones]
+    cases = [measure.said(case(name, options, rate)) for name in options.backbones]
     measure.report("student training: JPEG DataLoader over ours", hardware, cases, options.json)
 
 

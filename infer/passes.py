@@ -16,6 +16,9 @@ HEADROOM = 0.5
 WORTH = 0.95
 """More rounds a pass are kept on being tried while they take less than this share of the best time a round so far."""
 
+_LONG = 0.5
+"""Seconds of a step that tell what they should without a repetition."""
+
 
 def choose(
     module: CompensatorModule, device: torch.device, precision: str, rounds: int | None, classes: int | None
@@ -112,15 +115,15 @@ class _Trial:
             module.targets = targets
 
     def seconds(self, passes: Passes) -> float:
-        """The faster of two steps of ``passes.rounds`` rounds, after one to warm up."""
-        took = []
-        for _ in range(3):
+        """Of the fastest of three steps of ``passes.rounds`` rounds; one that takes long enough is enough."""
+        took: list[float] = []
+        while len(took) < 3 and (not took or min(took) < _LONG):
             self._wait()
             start = time.perf_counter()
             self._step(passes, passes.rounds)
             self._wait()
             took.append(time.perf_counter() - start)
-        return min(took[1:])
+        return min(took)
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

@@ -78,7 +78,7 @@ class TeachersConfig:
 
     def _check(self, at: str) -> None:
         _each_once(f"{at}backbones", self.backbones)
-        _within(f"{at}margin", self.margin, 0, 1)
+        _within(f"{at}margin", self.margin, -1, 1)
 
 
 @dataclass

@@ -189,6 +189,22 @@ def test_a_process_that_dies_ends_the_run_and_the_next_start_goes_on(tmp_path):
     assert torch.load(checkpoint, weights_only=True)["global_step"] >= 150
 
 
+def test_passes_are_measured_once_and_kept(config, caplog, tmp_path):
+    words = ["students.real=false", "students.seeds=1", "ipc=4"]
+    with caplog.at_level("INFO", logger="infer"):
+        distill(config("distill", *words))
+        (kept,) = tmp_path.rglob("passes-*.json")
+        content = json.loads(kept.read_text())
+        assert content["measured_on"]["shape"] == [3, 10, 1, 8, 8]
+        content["rounds"], content["classes"] = 1, 7  # what no measurement gives here
+        kept.write_text(json.dumps(content))
+        caplog.clear()
+        distill(config("distill", *words, "recipe.ufc.lr=0.2"))
+    assert "3 rounds of 10 images, 1 rounds of 7 a pass" in caplog.text
+    distill(config("distill", *words, "recipe.ufc.lr=0.2", "distill.chunk=4"))  # other passes, the same run
+    assert len(files(tmp_path)) == 2
+
+
 def test_labels_mixing_and_budget_are_options(config):
     results = {}
     for name, overrides in {

@@ -12,7 +12,7 @@ import torch
 from infer.backbones import build, frozen
 from infer.data.batches import Indices, in_order, loader
 from infer.fitting import Hardware, fit, forget
-from infer.lit import CompensatorModule, UFCOptions
+from infer.lit import CompensatorModule, Passes, UFCOptions
 from infer.schema import backbone
 from infer.ufc import STEP, batch_norms, compose, normalise, quantise
 
@@ -101,6 +101,28 @@ def test_the_module_optimises_what_reading_composes(tmp_path):
     with (tmp_path / "metrics.csv").open() as file:
         logged = [row["distill/t/loss"] for row in csv.DictReader(file)]
     assert float(logged[-1]) == pytest.approx(terms.loss.mean().item(), rel=1e-5)
+
+
+def test_mixed_precision_ends_near_the_full_one(tmp_path, unbroken):
+    """How far the result moves in bfloat16: the float32 objective of both ends."""
+    mixed, start = module(), module()
+    steps = loader(Indices(), partial(in_order, STEPS, 1), STEPS)
+    fit(mixed, steps, 0, tmp_path, "u", Hardware(precision="bf16-mixed"), [])
+    losses = []
+    for u in (start.u.detach(), unbroken, mixed.u.detach()):
+        judge = module()
+        judge.u.data = u
+        losses.append(judge.descend(slice(0, 3), lambda images: images, torch.Tensor.backward)[0].mean().item())
+    assert not torch.equal(unbroken, mixed.u.detach())
+    assert losses[1] < 0.95 * losses[0]
+    assert losses[2] == pytest.approx(losses[1], rel=0.03)
+
+
+def test_parts_of_rounds_and_of_classes_end_alike(tmp_path, unbroken):
+    made = module()
+    made.passes = Passes(2, 3)
+    fit(made, loader(Indices(), partial(in_order, STEPS, 1), STEPS), 0, tmp_path, "u", Hardware(), [])
+    torch.testing.assert_close(made.u.detach(), unbroken, rtol=1e-3, atol=1e-3)
 
 
 def test_a_checkpoint_that_cannot_be_read_starts_the_stage_anew(tmp_path, unbroken):

@@ -1,0 +1,66 @@
+"""Several seeds of one student at once (torch.func.stack_module_state and vmap) against one after the other, in turn.
+
+    python benchmarks/seeds.py --json seeds.json
+
+A step is forward and backward of every seed's student on a batch of its own. Kept as the record of why ``infer`` trains
+students one after the other: where the ratio is below 1, stacking is slower.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import measure
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+
+def case(name: str, seeds: int, options: measure.argparse.Namespace) -> dict[str, object]:
+    """One backbone and number of seeds."""
+    device = options.device
+    network = measure.network(name, options.classes, options.side).to(device).train().requires_grad_(True)
+    for layer in measure.batch_norms(network):
+        layer.momentum = 0.1
+    students = [copy.deepcopy(network) for _ in range(seeds)]
+    images = torch.randn(seeds, 64, 3, options.side, options.side, device=device)
+    targets = torch.randint(options.classes, (seeds, 64), device=device)
+    parameters, buffers = stack_module_state(students)
+    shell = copy.deepcopy(network).to("meta")
+
+    def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(functional_call(shell, (parameters, buffers), (x,)), y)
+
+    together = vmap(grad(loss))
+
+    def at_once() -> None:
+        together(parameters, buffers, images, targets)
+
+    def one_by_one() -> None:
+        for student, x, y in zip(students, images, targets, strict=True):
+            student.zero_grad()
+            x = x.contiguous(memory_format=torch.channels_last)
+            torch.nn.functional.cross_entropy(student(x), y).backward()
+
+    one_by_one()
+    at_once()
+    steps = max(2, round(options.seconds / 4 / measure.seconds(one_by_one, device)))
+
+    def several(work):
+        return lambda: [work() for _ in range(steps)]
+
+    times = measure.in_turn(several(one_by_one), several(at_once), options.turns, device)
+    return {"backbone": name, "seeds": seeds, "steps": steps, **measure.ratios(times)}
+
+
+def main() -> None:
+    """Parse, measure, report."""
+    made = measure.parser(__doc__, ["convnet_narrow"])
+    made.add_argument("--seeds", type=int, nargs="+", default=[3, 8])
+    options = made.parse_args()
+    cases = [measure.said(case(name, seeds, options)) for name in options.backbones for seeds in options.seeds]
+    measure.report("students one by one over all at once", measure.machine(options.device), cases, options.json)
+
+
+if __name__ == "__main__":
+    main()
