@@ -62,7 +62,16 @@ def build(name: str, options: Mapping[str, Any], stem: str, classes: int, channe
 
             if not timm.is_model(name):
                 raise choices("backbone", name, ["convnet", *_SHUFFLENETS, *timm.list_models()])
-            model = timm.create_model(name, num_classes=classes, in_chans=channels, **options)
+            try:
+                model = timm.create_model(name, num_classes=classes, in_chans=channels, **options)
+            except Exception as error:
+                if not options.get("pretrained"):
+                    raise
+                reason = (str(error).splitlines() or [type(error).__name__])[0]  # of a hub, a network, a file
+                raise UserError(
+                    f"backbone={name}: its pretrained weights could not be had ({reason}); connect, or put them into a "
+                    "file and name it in conf/backbone: options.pretrained_cfg_overlay.file"
+                ) from error
     except (TypeError, RuntimeError, AssertionError) as error:
         raise UserError(f"backbone={name}: options {dict(options)} do not suit it: {error}") from error
     if name != "convnet" and (stem == "small" or (stem == "auto" and side <= SMALL_SIDE)):

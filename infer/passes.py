@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import psutil
 import torch
@@ -14,10 +15,10 @@ HEADROOM = 0.5
 """Share of the memory at hand that the graph of a pass may take; the rest is for what a pass makes and drops."""
 
 WORTH = 0.95
-"""More rounds a pass are kept on being tried while they take less than this share of the best time a round so far."""
+"""A larger pass is worth its memory where it takes less than this share of the best time an image so far."""
 
 _LONG = 0.5
-"""Seconds of a step that tell what they should without a repetition."""
+"""Seconds of a pass that tell what they should without a repetition."""
 
 
 def choose(
@@ -25,37 +26,21 @@ def choose(
 ) -> Passes:
     """Passes for ``module`` on ``device``; ``rounds`` and ``classes`` are kept where they are given.
 
-    Classes: all of a round, or as many as memory holds. Rounds: one where a round has to be cut; else 1, 2, 4, ... are
-    timed on real steps, while they fit and pay.
+    Whole rounds where memory holds one, else the parts of one that go fastest; and as many rounds a pass as go fastest:
+    1, 2, 4, ... are timed on real passes, while they fit and pay.
     """
     most_rounds, most_classes = module.targets.shape
     if rounds and classes:
         return Passes(min(rounds, most_rounds), min(classes, most_classes))
-    trial = _Trial(module, device, precision)
-    try:
-        return _measured(trial, device, rounds, classes, most_rounds, most_classes)
-    finally:
-        trial.over()
-
-
-def _measured(
-    trial: _Trial, device: torch.device, rounds: int | None, classes: int | None, most_rounds: int, most_classes: int
-) -> Passes:
-    images = max(1, int(HEADROOM * memory(device) / trial.bytes_an_image()))
-    classes = min(classes or images, most_classes)
-    if rounds or classes < most_classes:
-        return Passes(min(rounds or 1, most_rounds), classes)
-    candidates = [2**n for n in range(16) if 2**n < most_rounds] + [most_rounds]
-    best, least = 1, float("inf")
-    for count in candidates:
-        if count * classes > images and count > 1:
-            break
-        took = trial.seconds(Passes(count, classes)) / count
-        if took > least / WORTH**2:  # beyond the cache, or the device is full: what follows is slower still
-            break
-        if took < least * (WORTH if count > 1 else 1):
-            best, least = count, took
-    return Passes(best, classes)
+    with _Trial(module, device, precision) as trial:
+        images = max(1, int(HEADROOM * memory(device) / trial.bytes_an_image()))
+        if classes is None:
+            classes = most_classes if images >= most_classes else _fastest(trial.part_seconds, images, images)
+        classes = min(classes, most_classes)
+        if rounds is None:
+            whole = classes == most_classes
+            rounds = _fastest(trial.seconds, most_rounds, images // classes) if whole else 1
+    return Passes(min(rounds, most_rounds), classes)
 
 
 def memory(device: torch.device) -> int:
@@ -65,28 +50,43 @@ def memory(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
+def _fastest(seconds: Callable[[int], float], most: int, fitting: int) -> int:
+    """Of 1, 2, 4, ..., ``most``, as far as they are ``fitting``, the one that takes the least seconds for each."""
+    best, least = 1, float("inf")
+    for count in [2**n for n in range(most.bit_length()) if 2**n < most] + [most]:
+        if count > max(1, fitting):
+            break
+        took = seconds(count) / count
+        if took > least / WORTH**2:  # beyond the cache, or the device is full: what follows is slower still
+            break
+        if took < least * WORTH:
+            best, least = count, took
+    return best
+
+
 class _Trial:
-    """Steps of a module that leave it as it was."""
+    """Passes of a module that leave it as it was."""
 
     def __init__(self, module: CompensatorModule, device: torch.device, precision: str) -> None:
         self.module, self.device = module.to(device), device
         module.frozen[0].to(device)
         self.half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
 
-    def over(self) -> None:
+    def __enter__(self) -> _Trial:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Back to where processes that are spawned can take the module from."""
         self.module.cpu()
         self.module.frozen[0].cpu()
 
-    def _step(self, passes: Passes, rounds: int) -> None:
-        module, kept = self.module, self.module.passes
-        module.passes = passes
-        module.u.grad = torch.zeros_like(module.u)
-        try:
-            with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
-                module.descend(slice(0, rounds), lambda images: images, Tensor.backward)
-        finally:
-            module.passes, module.u.grad = kept, None
+    def seconds(self, rounds: int) -> float:
+        """Of a pass of so many whole rounds."""
+        return self._timed(lambda: self._step(rounds, self.module.targets))
+
+    def part_seconds(self, images: int) -> float:
+        """Of a pass of so many images of one round."""
+        return self._timed(lambda: self._step(1, self.module.targets[:, :images]))
 
     def bytes_an_image(self) -> int:
         """Bytes that the graph of one more image holds on to."""
@@ -100,27 +100,29 @@ class _Trial:
                 return tensor
 
             with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-                self._part(images)
+                self._step(1, self.module.targets[:, :images])
             counts.append(sum(held.values()))
         return max(1, counts[1] - counts[0])
 
-    def _part(self, images: int) -> None:
-        """One pass over so many images of the first round."""
+    def _step(self, rounds: int, targets: Tensor) -> None:
+        """One pass over the first rounds and those of their classes that ``targets`` [K, c] has."""
         module = self.module
-        targets = module.targets
-        module.targets = targets[:1, :images]
+        kept = module.passes, module.targets
+        module.passes, module.targets = Passes(rounds, targets.shape[1]), targets
+        module.u.grad = torch.zeros_like(module.u)
         try:
-            self._step(Passes(1, images), 1)
+            with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
+                module.descend(slice(0, rounds), lambda images: images, Tensor.backward)
         finally:
-            module.targets = targets
+            (module.passes, module.targets), module.u.grad = kept, None
 
-    def seconds(self, passes: Passes) -> float:
-        """Of the fastest of three steps of ``passes.rounds`` rounds; one that takes long enough is enough."""
+    def _timed(self, work: Callable[[], None]) -> float:
+        """The least of three; one that takes long enough is enough."""
         took: list[float] = []
         while len(took) < 3 and (not took or min(took) < _LONG):
             self._wait()
             start = time.perf_counter()
-            self._step(passes, passes.rounds)
+            work()
             self._wait()
             took.append(time.perf_counter() - start)
         return min(took)

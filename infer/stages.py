@@ -261,6 +261,7 @@ class Compensators:
         file = teacher.file.parent / f"passes-{digest(measured_on)}.json"
         kept = read_json(file)
         if kept is None:
+            log.info("compensators of %s: measuring how to cut a step", teacher.name)
             found = passes.choose(module, device, self.bench.hardware.precision, how.rounds, how.chunk)
             kept = {**asdict(found), "measured_on": measured_on}
             write_json(file, kept)
@@ -303,6 +304,7 @@ def _label(unlabelled: DistilledSet, teachers: Sequence[Teacher], device: torch.
     if header.labels == "hard":
         return unlabelled
     ensemble = Ensemble([teacher.network for teacher in teachers], header.space, header.temperature).to(device)
+    log.info("labels of %d images by %d teachers", len(unlabelled), len(teachers))
     mean, std = torch.tensor(header.mean, device=device), torch.tensor(header.std, device=device)
     labels = [
         ensemble(ufc.normalise(unlabelled.images(indices).to(device), mean, std)).half().cpu()
