@@ -213,7 +213,7 @@ def case(name: str, options: measure.argparse.Namespace, rate: float) -> dict[st
 
 def main() -> None:
     """Parse, measure, report."""
-    made = measure.parser(__doc__, ["convnet_narrow", "convnet", "resnet18"])
+    made = measure.parser(__doc__, ["convnet_narrow", "convnet"])
     made.add_argument("--rounds", type=int, default=7, help="K, naturals a class")
     made.add_argument("--steps", type=int, help="of every turn; default: as many as --seconds hold")
     made.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="of the reference, to choose from")

@@ -79,7 +79,7 @@ def one_line(error: BaseException) -> str:
     """What is wrong, where, and the cure, in one line."""
     text = str(error)
     if isinstance(error, UserError):
-        return text
+        return text.rpartition("UserError: ")[2].strip()  # one of a loader's worker comes with its traceback
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}: has no value; give {error.full_key}=<value>"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:

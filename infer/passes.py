@@ -14,8 +14,9 @@ from infer.lit import CompensatorModule, Passes
 HEADROOM = 0.5
 """Share of the memory at hand that the graph of a pass may take; the rest is for what a pass makes and drops."""
 
-WORTH = 0.95
-"""A larger pass is worth its memory where it takes less than this share of the best time an image so far."""
+WORTH, HOPELESS = 0.97, 1.25
+"""A larger pass is worth its memory where it takes less than this share of the best time an image so far; where it
+takes so many times the best, the cache or the device is full, and larger ones are not tried."""
 
 _LONG = 0.5
 """Seconds of a pass that tell what they should without a repetition."""
@@ -57,7 +58,7 @@ def _fastest(seconds: Callable[[int], float], most: int, fitting: int) -> int:
         if count > max(1, fitting):
             break
         took = seconds(count) / count
-        if took > least / WORTH**2:  # beyond the cache, or the device is full: what follows is slower still
+        if took > HOPELESS * least:
             break
         if took < least * WORTH:
             best, least = count, took

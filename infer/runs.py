@@ -24,7 +24,7 @@ from infer.distilled import DistilledSet, load
 from infer.errors import UserError
 from infer.fitting import Hardware, metrics_logger, rank
 from infer.methods import METHODS, random
-from infer.methods.stored import naturals
+from infer.methods.stored import positions
 from infer.report import pictures, table
 from infer.schema import BaseConfig, DatasetConfig, DistillConfig, TrainConfig, backbone
 from infer.stages import (
@@ -83,7 +83,7 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     data = read(config.dataset)
     split = _split(config, data)
     picks = data.picks(config.seed)
-    naturals(data, split, picks)  # refuses classes with too few pictures before anything is trained
+    positions(data, split, picks)  # refuses classes with too few pictures before anything is trained
     bench = Bench(data, config, hardware)
     check_backbones(bench, config.students.backbones)
     backbones = {name: asdict(backbone(name)) for name in config.teachers.backbones + config.students.backbones}

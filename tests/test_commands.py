@@ -71,7 +71,14 @@ def test_a_run_from_pictures_to_the_table(command, tmp_path):
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_file(tmp_path):
-    longer = [*TINY, "recipe.ufc.steps=400", "recipe.student.steps=400", "students.seeds=1", "ipc=5"]
+    longer = [
+        *TINY,
+        "recipe.ufc.steps=400",
+        "recipe.student.steps=400",
+        "students.seeds=1",
+        "ipc=5",
+        "distill.rounds=4",
+    ]
 
     def start(output: str) -> subprocess.Popen:
         words = [sys.executable, "distill.py", f"output={tmp_path / output}", *longer]
@@ -314,6 +321,31 @@ def test_a_mistake_in_the_command_is_one_line_and_makes_nothing(command, tmp_pat
     assert done.stderr.count("\n") == 1
     assert not done.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_a_streamed_picture_that_cannot_be_read_is_one_line(command, pictures, tmp_path):
+    """Met by a worker in the middle of a teacher's training."""
+    root = tmp_path / "pictures"
+    shutil.copytree(pictures, root)
+    victim = root / "train" / "flat" / "0.png"
+    victim.write_bytes(victim.read_bytes()[:50])
+    words = [f"dataset.root={root}", "dataset=image_folder", "dataset.image_size=16", "dataset.stream=true"]
+    words += ["dataset.mean=[0.5,0.5,0.5]", "dataset.std=[0.2,0.2,0.2]", "trainer=cpu", f"output={tmp_path / 'out'}"]
+    done = command("train.py", *words)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {victim}: cannot be read as a picture; mend it or take it away\n"
+
+
+def test_streamed_pictures_give_what_those_in_memory_give(config, pictures):
+    words = ["dataset=image_folder", f"dataset.root={pictures}", "dataset.image_size=16", "ipc=2"]
+    words += ["recipe.teacher.batch=12", "recipe.teacher.epochs=20", "students.seeds=1", "distill.rounds=1"]
+    kept, streamed = (
+        distill(config("distill", *words, f"dataset.name={stream}", f"dataset.stream={stream}"))
+        for stream in ("false", "true")
+    )
+    assert kept["teachers"]["convnet_narrow"]["accuracy"] == streamed["teachers"]["convnet_narrow"]["accuracy"]
+    for one, other in zip(kept["students"], streamed["students"], strict=True):
+        assert one["accuracy_mean"] == other["accuracy_mean"]
 
 
 def test_a_sweep_with_a_mistake_runs_nothing(command, tmp_path):

@@ -26,7 +26,13 @@ Method = Callable[[Splits, Split, Sequence[Tensor], Compensate], Stored]
 
 
 def naturals(data: Splits, split: Split, picks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """The split's naturals round after round, a class after the other, then the extra ones: images and targets.
+    """Images and targets of :func:`positions`."""
+    return data.train[positions(data, split, picks)]
+
+
+def positions(data: Splits, split: Split, picks: Sequence[Tensor]) -> Tensor:
+    """The split's naturals round after round, a class after the other, then the extra ones: their places in the train
+    split, int64 [N].
 
     Extra ones are taken from the classes in turn, from those that still have some. Raises :class:`UserError` naming the
     classes that have fewer pictures than there are rounds.
@@ -42,4 +48,4 @@ def naturals(data: Splits, split: Split, picks: Sequence[Tensor]) -> tuple[Tenso
     if split.naturals > len(data.train):
         raise UserError(f"ipc: asks for {split.naturals} train pictures, but there are {len(data.train)}")
     in_turn = [pick[k] for k in range(max(map(len, picks))) for pick in picks if k < len(pick)]
-    return data.train[torch.stack(in_turn[: split.naturals])]
+    return torch.stack(in_turn[: split.naturals])
