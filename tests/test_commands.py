@@ -296,7 +296,7 @@ def test_multirun_makes_a_run_for_every_combination_that_can_be_made(command, tm
     [
         (["dataset=foo"], "dataset=foo: unknown; choose one of cifar10, cifar100, digits"),
         (["labels=foo"], "labels=foo: unknown; choose one of dynamic, hard, static"),
-        (["typo=3"], "typo=3: unknown; choose one of budget, dataset, ipc"),
+        (["typo=3"], "typo=3: unknown; choose one of budget, dataset, distill, ipc"),
         (["recipe.student.stpes=4"], "recipe.student.stpes=4: unknown; did you mean recipe.student.steps "),
         (["ipc=ten"], "ipc=ten: Value 'ten' of type 'str' could not be converted to Integer"),
         (["ipc=0"], "ipc=0: must lie between 1 and"),
