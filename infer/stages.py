@@ -228,8 +228,9 @@ class Compensators:
         file = teacher.file.parent / f"compensators-{digest(made_of)}.safetensors"
         if not file.exists():
             options = UFCOptions(**asdict(recipe))
-            module = CompensatorModule(teacher.name, teacher.network, naturals, targets, bench.data.moments, options)
-            module.compile_mode = how.compile
+            module = CompensatorModule(
+                teacher.name, teacher.network, naturals, targets, bench.data.moments, options, compile=how.compile
+            )
             module.passes = self._passes(module, teacher, how)
             log.info(
                 "compensators of %s: %d rounds of %d images, %d rounds of %d a pass",

@@ -193,7 +193,19 @@ def test_a_process_that_dies_ends_the_run_and_the_next_start_goes_on(tmp_path):
     assert "one of 2 processes ended" in error
     assert "the same command goes on" in error
     (checkpoint,) = tmp_path.rglob("compensators-*.ckpt")
-    assert torch.load(checkpoint, weights_only=True)["global_step"] >= 150
+    reached = torch.load(checkpoint, weights_only=True)["global_step"]
+    assert reached >= 150
+    again = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while (now := torch.load(checkpoint, weights_only=True)["global_step"]) == reached:
+            assert again.poll() is None
+            assert time.time() < deadline
+            time.sleep(0.05)
+        assert now == reached + 150  # the next checkpoint, not the first of a new start
+    finally:
+        for process in (*psutil.Process(again.pid).children(recursive=True), again):
+            process.kill()
+        again.wait()
 
 
 def test_passes_are_measured_once_and_kept(config, caplog, tmp_path):

@@ -93,9 +93,7 @@ def augment(images: Tensor, crop: int, flip: bool, resized_crop: float | None = 
 def _resized_crops(images: Tensor, least: float, flip: bool) -> Tensor:
     """A box of its own for each image, sampled bilinearly: one affine map an image."""
     batch, _, height, width = images.shape
-    share = torch.empty(batch).uniform_(least, 1.0)
-    aspect = torch.empty(batch).uniform_(math.log(3 / 4), math.log(4 / 3)).exp()
-    size_x, size_y = (share * aspect).sqrt().clamp(max=1), (share / aspect).sqrt().clamp(max=1)
+    size_y, size_x = _box_sizes(batch, least)
     maps = torch.zeros(batch, 2, 3)
     maps[:, 0, 0] = torch.where(torch.rand(batch) < 0.5, -size_x, size_x) if flip else size_x
     maps[:, 1, 1] = size_y
@@ -105,11 +103,16 @@ def _resized_crops(images: Tensor, least: float, flip: bool) -> Tensor:
     return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
 
 
+def _box_sizes(count: int, least: float) -> tuple[Tensor, Tensor]:
+    """Heights and widths of random boxes, float [count] each, as shares of the side of the square they lie in."""
+    share = torch.empty(count).uniform_(least, 1.0)
+    aspect = torch.empty(count).uniform_(math.log(3 / 4), math.log(4 / 3)).exp()
+    return (share / aspect).sqrt().clamp(max=1), (share * aspect).sqrt().clamp(max=1)
+
+
 def random_box(side: int, least: float) -> tuple[int, int, int, int]:
     """Top, left, height and width in pixels of a random box of at least ``least`` of the area of a square."""
-    share = float(torch.empty(()).uniform_(least, 1.0))
-    aspect = math.exp(float(torch.empty(()).uniform_(math.log(3 / 4), math.log(4 / 3))))
-    height, width = (max(1, min(side, round(side * math.sqrt(part)))) for part in (share / aspect, share * aspect))
+    height, width = (max(1, round(side * float(size))) for size in _box_sizes(1, least))
     top, left = int(torch.randint(side - height + 1, ())), int(torch.randint(side - width + 1, ()))
     return top, left, height, width
 
