@@ -10,38 +10,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from infer.budget import natural_split
+from infer.assemble import Assembly
+from infer.bench import Bench
 from infer.distilled import DistilledSet
-from infer.methods import random
 from infer.schema import DistillConfig, backbone
-from infer.stages import Bench, StudentData, Teacher, labelled, student_steps, train_student
 from infer.store import claim
+from infer.students import StudentData, student_steps, train_student
+from infer.teachers import Teacher
 
 log = logging.getLogger("infer")
 
 
-def rivals(
-    bench: Bench,
-    distilled: DistilledSet,
-    picks: Sequence[Tensor],
-    teachers: Sequence[Teacher],
-    settings: Mapping[str, Any],
-) -> dict[str, DistilledSet]:
-    """Random naturals for the same stored bytes: with the same kind of labels, and with hard ones."""
-    kinds = {"random_soft": distilled.header.labels, "random_hard": "hard"}
-    if distilled.header.labels == "hard":
-        del kinds["random_soft"]
-    made = {}
-    classes = len(bench.data.classes)
-    for source, kind in kinds.items():
-        teachers_needed = distilled.header.label_bytes if kind == "dynamic" else 0
-        affordable = (distilled.payload - teachers_needed) // distilled.bytes_a_natural(kind)
-        split = natural_split(min(affordable, len(bench.data.train)), classes)
-        stored = random.pick(bench.data, split, picks)
-        made[source] = labelled(bench, stored, split, teachers, kind, settings)
-    return made
+def rivals(assembly: Assembly, distilled: DistilledSet) -> dict[str, DistilledSet]:
+    """Random naturals for the same stored bytes, coded alike: with the same kind of labels, with one soft label each
+    where that is another kind, and with hard ones."""
+    kind = distilled.header.labels
+    kinds = {f"random_{kind}": kind, "random_static": "static", "random_hard": "hard"}
+    if kind == "hard":
+        del kinds["random_static"]
+    return {
+        source: assembly.rival(rival, distilled.payload - (distilled.header.label_bytes if rival == "dynamic" else 0))
+        for source, rival in kinds.items()
+    }
 
 
 def students(

@@ -1,8 +1,10 @@
 """The distilled set: what the file holds, and the images that reading composes from it.
 
-The file is safetensors: ``naturals`` uint8 [N, ch, H, W], ``targets`` [N] (the smallest unsigned integers that hold
-them), ``compensators`` int8 [U, ch, H, W] in steps of ``step`` pixel levels, ``labels`` float16 [N + P, C] (none where
-labels are hard or dynamic), and one metadata entry, ``infer``: the JSON of :class:`Header`.
+The file is safetensors: ``naturals`` uint8 [N, ch, H, W], or in its place ``sheets`` uint8 [bytes], the files of
+infer/coding.py one behind the other; ``targets`` [N] (the smallest unsigned integers that hold them); ``compensators``
+int8 [U, ch, H, W] in steps of ``step`` pixel levels; ``labels`` float16 [N + P, C], or uint8 [V, C] of views
+(infer/views.py), or none where they are hard or dynamic; and one metadata entry, ``infer``: the JSON of
+:class:`Header`.
 
 Nothing says which natural a compensator is added to, because the order does: the j-th natural of a class belongs to
 round j, and compensator i to round ``i // compensators_per_round``. It meets every natural of that round.
@@ -24,13 +26,14 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from infer import ufc
+from infer import coding, ufc
 from infer.budget import Ledger
 from infer.errors import UserError
 from infer.labels import distribution
 from infer.store import write_bytes
+from infer.views import Drawn, Views, dequantise
 
-VERSION = 1
+VERSION = 2
 _LARGEST_SIDE = 4096
 
 
@@ -41,19 +44,21 @@ class Header:
     classes: list[str]
     mean: list[float]
     std: list[float]
-    labels: str  # static | dynamic | hard
+    labels: str  # static | views | dynamic | hard
     space: str  # logits | probabilities
     temperature: float
     compensators_per_round: int
     label_bytes: int = 0  # of the teachers that dynamic labels need
     step: int = ufc.STEP
+    sheets: list[int] = field(default_factory=list)  # bytes of each file that holds naturals; none: they are raw
+    views: dict[str, Any] | None = None  # the arguments of infer.views.Views
     version: int = VERSION
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
-    """A torch Dataset over naturals, then composed images.
+    """A torch Dataset over its pool, naturals and then composed images; or over views of the pool, where it has such.
 
     An item is (image uint8 [ch, H, W], label float32 [C]): the distribution a student is to match at ``temperature``,
     one-hot where the file holds no labels. Indexing with an int64 tensor gives a batch.
@@ -64,6 +69,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     compensators: Tensor
     labels: Tensor | None
     header: Header
+    coded: tuple[bytes, ...] = ()
 
     def to(self, device: torch.device) -> DistilledSet:
         """The same set with its tensors on ``device``, where batches are then composed."""
@@ -97,8 +103,23 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         met = (per_round[:, None] == rounds[None, :]).nonzero()
         return met.flip(dims=(1,))
 
-    def __len__(self) -> int:
+    @property
+    def pool(self) -> int:
+        """Naturals and composed images."""
         return len(self.naturals) + len(self.pairs)
+
+    @cached_property
+    def views(self) -> Views | None:
+        """What the set shows in the place of its pool."""
+        return None if self.header.views is None else Views(**self.header.views)
+
+    @cached_property
+    def _drawn(self) -> Drawn:
+        assert self.views is not None
+        return Drawn(*(part.to(self.device) for part in self.views.drawn))
+
+    def __len__(self) -> int:
+        return self.views.count if self.views else self.pool
 
     @cached_property
     def _made_of(self) -> tuple[Tensor, Tensor]:
@@ -110,21 +131,27 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         return torch.cat([naturals, self.pairs]), torch.cat([self.compensators, zeros])
 
     def images(self, indices: Tensor) -> Tensor:
-        """Images uint8 [B, ch, H, W] of ``indices`` int64 [B], composed where they lie behind the naturals."""
+        """Images uint8 [B, ch, H, W] of ``indices`` int64 [B]: views where there are such, else of the pool."""
+        return self.views.images(self._drawn, self.of_pool, indices) if self.views else self.of_pool(indices)
+
+    def of_pool(self, indices: Tensor) -> Tensor:
+        """Images uint8 [B, ch, H, W] of the pool, composed where they lie behind the naturals."""
         made_of, compensators = self._made_of
         natural, compensator = made_of[indices].unbind(dim=1)
         levels = self.header.step * compensators[compensator].short()
         return ufc.compose(self.naturals[natural].short(), levels).to(torch.uint8)
 
     def classes_of(self, indices: Tensor) -> Tensor:
-        """Class numbers int64 [B]: a composed image has that of its natural."""
+        """Class numbers int64 [B]: a composed image has that of its natural, a view that of its first image."""
+        if self.views:
+            indices = self._drawn.first[indices]
         return torch.cat([self.targets, self.targets[self.pairs[:, 0]]])[indices]
 
     def raw_labels(self, indices: Tensor) -> Tensor:
         """Labels float32 [B, C] in the header's space, as they are mixed; one-hot where none are stored."""
         if self.labels is None:
             return torch.nn.functional.one_hot(self.classes_of(indices), len(self.header.classes)).float()
-        return self.labels[indices].float()
+        return dequantise(self.labels[indices]) if self.views else self.labels[indices].float()
 
     def __getitem__(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
         indices = torch.atleast_1d(torch.as_tensor(index))
@@ -134,23 +161,26 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         images = self.images(indices)
         return (images, labels) if isinstance(index, Tensor) and index.ndim else (images[0], labels[0])
 
-    def bytes_a_natural(self, labels: str) -> int:
-        """What one natural of this shape takes in a file of the same classes, its label of kind ``labels`` counted."""
-        classes = len(self.header.classes)
-        soft = 2 * classes if labels == "static" else 0
-        return self.naturals[0].numel() + _target_dtype(classes).itemsize + soft
+    @property
+    def natural_bytes(self) -> int:
+        """Bytes that the naturals take in the file."""
+        return sum(map(len, self.coded)) if self.coded else self.naturals.numel()
+
+    @property
+    def label_bytes(self) -> int:
+        """Bytes of labels: stored ones, or the teachers that give them."""
+        return self.header.label_bytes if self.labels is None else self.labels.nbytes
 
     @property
     def payload(self) -> int:
-        """Bytes a consumer needs beside the header: images, compensators, labels, or the teachers that give these."""
-        labels = self.header.label_bytes if self.labels is None else 2 * self.labels.numel()
+        """Bytes a consumer needs beside the header: images, their classes, compensators, labels or who gives them."""
         targets = len(self.targets) * _target_dtype(len(self.header.classes)).itemsize
-        return self.naturals.numel() + self.compensators.numel() + targets + labels
+        return self.natural_bytes + self.compensators.numel() + targets + self.label_bytes
 
     def ledger(self, ipc: int, real: int, file: int) -> Ledger:
         """Bytes by purpose; ``real`` and ``file`` are those of the real set and of this set's file."""
         image = self.naturals[0].numel()
-        natural, compensators = self.naturals.numel(), self.compensators.numel()
+        natural, compensators = self.natural_bytes, self.compensators.numel()
         labels = self.payload - natural - compensators
         header = file - (self.payload - self.header.label_bytes)
         budget = ipc * len(self.header.classes) * image
@@ -158,15 +188,17 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
 
     def to_bytes(self) -> bytes:
         """The file's bytes: the same set gives the same bytes."""
+        header = replace(self.header, sheets=[len(sheet) for sheet in self.coded])
+        pixels = torch.frombuffer(bytearray(b"".join(self.coded)), dtype=torch.uint8) if self.coded else self.naturals
         tensors = {
-            "naturals": self.naturals,
+            "sheets" if self.coded else "naturals": pixels,
             "targets": self.targets.to(_target_dtype(len(self.header.classes))),
             "compensators": self.compensators,
         }
         if self.labels is not None:
-            tensors["labels"] = self.labels.half()
+            tensors["labels"] = self.labels
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        return to_safetensors(tensors, metadata={"infer": json.dumps(asdict(self.header), sort_keys=True)})
+        return to_safetensors(tensors, metadata={"infer": json.dumps(asdict(header), sort_keys=True)})
 
     def save(self, path: str | Path) -> int:
         """Write the file whole or not at all; returns its bytes. Raises :class:`UserError` where it cannot."""
@@ -179,8 +211,8 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
 
         What a folder's name cannot hold of a class's is replaced by _.
 
-        The table has a line an image: file, class (its true name), kind (natural or composed), and the probability of
-        each class.
+        The table has a line an image: file, class (its true name), kind (natural, composed or view), and the
+        probability of each class.
         """
         from PIL import Image
 
@@ -198,7 +230,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
                     file = f"{folders[number]}/{index:06d}.png"
                     pixels = image.permute(1, 2, 0).squeeze(-1).numpy()
                     Image.fromarray(pixels).save(folder / file)
-                    kind = "natural" if index < len(self.naturals) else "composed"
+                    kind = "view" if self.views else "natural" if index < len(self.naturals) else "composed"
                     writer.writerow([file, self.header.classes[number], kind, *(f"{p:.6g}" for p in label.tolist())])
         except OSError as error:
             raise UserError(f"export to {folder}: {error.strerror or error}; choose a folder to write to") from error
@@ -224,12 +256,28 @@ def load(path: str | Path) -> DistilledSet:
     if len(targets) and int(targets.max()) >= len(header.classes):
         raise UserError(f"{path}: class number {int(targets.max())} where there are {len(header.classes)} classes")
     labels = tensors.get("labels")
-    if labels is not None and not labels.isfinite().all():
-        raise UserError(f"{path}: its labels are not all finite numbers")
-    distilled = DistilledSet(tensors["naturals"], targets, tensors["compensators"], labels, header)
+    if labels is not None and not (labels.isfinite().all() and (header.views is None or labels.any(dim=1).all())):
+        raise UserError(f"{path}: its labels are not all finite numbers with a largest one")
+    compensators = tensors["compensators"]
+    coded = _cut(tensors["sheets"], header.sheets) if header.sheets else ()
+    naturals = _decoded(path, coded, len(targets), compensators.shape[1:]) if coded else tensors["naturals"]
+    distilled = DistilledSet(naturals, targets, compensators, labels, header, coded)
+    if header.views and header.views["pool"] != distilled.pool:
+        raise UserError(f"{path}: its views are of {header.views['pool']} images, but it holds {distilled.pool}")
     if labels is not None and len(labels) != len(distilled):
         raise UserError(f"{path}: {len(labels)} labels for {len(distilled)} images")
     return distilled
+
+
+def _cut(content: Tensor, sizes: list[int]) -> tuple[bytes, ...]:
+    return tuple(part.numpy().tobytes() for part in content.split(sizes))
+
+
+def _decoded(path: Path, sheets: tuple[bytes, ...], count: int, shape: torch.Size) -> Tensor:
+    try:
+        return coding.decode(sheets, count, (shape[0], shape[1], shape[2]))
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises of a broken picture
+        raise UserError(f"{path}: its naturals cannot be decoded ({error}); copy it again or distil anew") from error
 
 
 def _header(path: Path, text: str | None) -> Header:
@@ -239,7 +287,8 @@ def _header(path: Path, text: str | None) -> Header:
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: a safetensors file, but not a distilled set: it has no infer header") from error
     if version != VERSION:
-        raise UserError(f"{path}: format version {version}, this infer reads {VERSION}; update infer to read it")
+        cure = "update infer to read it" if version > VERSION else "distil it anew"
+        raise UserError(f"{path}: format version {version}, this infer reads {VERSION}; {cure}")
     known = {f.name for f in fields(Header)}
     if set(content) != known:
         raise UserError(f"{path}: its header is incomplete or foreign: {', '.join(sorted(known ^ set(content)))}")
@@ -259,7 +308,11 @@ def _header(path: Path, text: str | None) -> Header:
         and all(std > 0 for std in header.std)
         and isinstance(header.temperature, float)
         and header.temperature > 0
-        and header.labels in ("static", "dynamic", "hard")
+        and header.labels in ("static", "views", "dynamic", "hard")
+        and (header.views is not None) == (header.labels == "views")
+        and _views_in_range(header.views)
+        and isinstance(header.sheets, list)
+        and all(isinstance(size, int) and size > 0 for size in header.sheets)
         and header.space in ("logits", "probabilities")
         and isinstance(header.provenance, dict)
     )
@@ -268,31 +321,53 @@ def _header(path: Path, text: str | None) -> Header:
     return header
 
 
+def _views_in_range(views: Any) -> bool:
+    """Whether the arguments of views are all there, of their types and sane."""
+    if views is None:
+        return True
+    known = {"count": int, "pool": int, "seed": int, "crop": int, "flip": bool, "mixing": str, "alpha": float}
+    return (
+        isinstance(views, dict)
+        and set(views) == {*known, "resized_crop"}
+        and all(type(views[name]) is kind for name, kind in known.items())
+        and views["count"] > 0
+        and views["pool"] > 0
+        and views["seed"] >= 0
+        and 0 <= views["crop"] <= _LARGEST_SIDE
+        and views["mixing"] in ("mixup", "cutmix", "none")
+        and views["alpha"] > 0
+        and (views["resized_crop"] is None or 0 < views["resized_crop"] <= 1)
+    )
+
+
 def _check(path: Path, header: Header, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> None:
     """Refuse tensors that do not fit the header or each other."""
-    expected = {"naturals": "U8", "compensators": "I8"}
-    for name in ("naturals", "compensators", "targets"):
+    pixels = "sheets" if header.sheets else "naturals"
+    for name in (pixels, "compensators", "targets"):
         if name not in tensors:
             raise UserError(f"{path}: it lacks the tensor {name}")
-    for name, dtype in expected.items():
-        if tensors[name][0] != dtype or len(tensors[name][1]) != 4:
-            raise UserError(f"{path}: {name} is {tensors[name]}, {dtype} of four dimensions was expected")
-    naturals, compensators = tensors["naturals"][1], tensors["compensators"][1]
+    expected = {pixels: ("U8", 1 if header.sheets else 4), "compensators": ("I8", 4), "targets": (None, 1)}
+    for name, (dtype, dimensions) in expected.items():
+        if tensors[name][0] != (dtype or tensors[name][0]) or len(tensors[name][1]) != dimensions:
+            raise UserError(f"{path}: {name} is {tensors[name]}, {dtype} of {dimensions} dimensions was expected")
+    compensators, count = tensors["compensators"][1], tensors["targets"][1][0]
     classes = len(header.classes)
     fits = (
-        naturals[1:] == compensators[1:]
-        and len(header.mean) == naturals[1]
-        and max(naturals[2:]) <= _LARGEST_SIDE
-        and tensors["targets"] == ("U8" if classes <= 256 else "U16", naturals[:1])
-        and naturals[0] > 0
+        (tensors[pixels][1] == ((sum(header.sheets),) if header.sheets else (count, *compensators[1:])))
+        and len(header.mean) == compensators[1]
+        and min(compensators[1:]) > 0
+        and max(compensators[2:]) <= _LARGEST_SIDE
+        and tensors["targets"][0] == ("U8" if classes <= 256 else "U16")
+        and count > 0
         and compensators[0] % max(1, header.compensators_per_round) == 0
         and (compensators[0] == 0 or header.compensators_per_round > 0)
-        and set(tensors) <= {"naturals", "targets", "compensators", "labels"}
-        and ("labels" in tensors) == (header.labels == "static")
+        and set(tensors) <= {pixels, "targets", "compensators", "labels"}
+        and ("labels" in tensors) == (header.labels in ("static", "views"))
     )
     if "labels" in tensors:
         dtype, shape = tensors["labels"]
-        fits = fits and dtype == "F16" and len(shape) == 2 and shape[1] == classes and shape[0] >= naturals[0]
+        fits = fits and len(shape) == 2 and shape[1] == classes and shape[0] > 0
+        fits = fits and dtype == ("U8" if header.labels == "views" else "F16")
     if not fits:
         raise UserError(f"{path}: its tensors do not fit its header or each other: {tensors}")
 

@@ -40,29 +40,38 @@ def student_batch(naturals: int, composed: int, batch: int, ratio: float | None,
 def mix(images: Tensor, kind: str, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
     """Interpolate each image of a batch with another one: ``mixup``, ``cutmix`` or ``none``.
 
-    Returns the images [B, ch, H, W], the partners' positions int64 [B] and the weight of the image itself, a float
-    scalar tensor, with which labels are to be mixed (:func:`mix_labels`). One lam ~ Beta(alpha, alpha) a batch.
+    Returns the images [B, ch, H, W], the partners' positions int64 [B] and the weights of the images themselves, float
+    [B], with which labels are to be mixed (:func:`mix_labels`). One lam ~ Beta(alpha, alpha) a batch, as the paper has
+    it.
     """
-    weight = torch.ones(())
-    partner = torch.arange(len(images))
-    if kind != "none":
-        weight = torch.distributions.Beta(alpha, alpha).sample()
-        partner = torch.randperm(len(images))
+    device, batch = images.device, len(images)
+    if kind == "none":
+        return images, torch.arange(batch, device=device), torch.ones(batch, device=device)
+    weight = torch.distributions.Beta(alpha, alpha).sample().to(device).expand(batch)
+    partner = torch.randperm(batch).to(device)
+    mixed, weight = blend(images, images[partner], kind, weight, torch.rand(1, 2).to(device).expand(batch, 2))
+    return mixed, partner, weight
+
+
+def blend(images: Tensor, partners: Tensor, kind: str, weight: Tensor, corner: Tensor) -> tuple[Tensor, Tensor]:
+    """Each of ``images`` [B, ch, H, W] with its partner: their sum (``mixup``), or a box of the partner (``cutmix``).
+
+    ``weight`` float [B] is the share of the image itself, ``corner`` [B, 2] in 0 to 1 says where the box lies. Returns
+    the images and the shares that the labels are to have, which a box of whole pixels moves a little.
+    """
     if kind == "mixup":
-        images = torch.lerp(images[partner], images, float(weight))
-    elif kind == "cutmix":
-        height, width = images.shape[-2:]
-        side = (1 - weight).sqrt()
-        cut_h, cut_w = int(side * height), int(side * width)
-        top = int(torch.randint(height - cut_h + 1, ()))
-        left = int(torch.randint(width - cut_w + 1, ()))
-        images = images.clone()
-        box = (..., slice(top, top + cut_h), slice(left, left + cut_w))
-        images[box] = images[partner][box]
-        weight = torch.tensor(1 - cut_h * cut_w / (height * width))
-    return images, partner.to(images.device), weight.to(images.device)
+        return torch.lerp(partners, images, weight[:, None, None, None].to(images.dtype)), weight
+    sides = torch.tensor(images.shape[-2:], device=images.device)
+    box = ((1 - weight).sqrt()[:, None] * sides).long()
+    start = (corner * (sides - box + 1)).long()
+    inside = []
+    for axis, side in enumerate(images.shape[-2:]):
+        place = torch.arange(side, device=images.device)
+        inside.append((place >= start[:, axis, None]) & (place < (start + box)[:, axis, None]))
+    pasted = (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
+    return torch.where(pasted, partners, images), (1 - box.prod(dim=1) / sides.prod()).to(weight.dtype)
 
 
 def mix_labels(labels: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     """Labels [B, C], logits or probabilities, interpolated as :func:`mix` did the images."""
-    return weight * labels + (1 - weight) * labels[partner]
+    return torch.lerp(labels[partner], labels, weight[:, None])

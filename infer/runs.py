@@ -12,35 +12,25 @@ from typing import Any
 
 import torch
 from pytorch_lightning.loggers import Logger
-from torch import Tensor, nn
+from torch import nn
 
 from infer import __version__
+from infer.assemble import Assembly, split_by_images
 from infer.backbones import frozen
-from infer.budget import Split, infer_split
+from infer.bench import Bench
 from infer.compare import rivals, students
+from infer.compensators import Compensators
 from infer.data import Splits, sources
 from infer.data.layout import Layout
 from infer.distilled import DistilledSet, load
 from infer.errors import UserError
 from infer.fitting import Hardware, metrics_logger, rank
-from infer.methods import METHODS, random
-from infer.methods.stored import positions
+from infer.methods import check
 from infer.report import pictures, table
-from infer.schema import BaseConfig, DatasetConfig, DistillConfig, TrainConfig, backbone
-from infer.stages import (
-    Bench,
-    Compensators,
-    StudentData,
-    check_backbones,
-    check_network,
-    labelled,
-    load_weights,
-    student_steps,
-    train_student,
-    train_teacher,
-    train_teachers,
-)
+from infer.schema import BaseConfig, DatasetConfig, DistillConfig, MethodConfig, TrainConfig, backbone
 from infer.store import claim, digest, read_json, write_json
+from infer.students import StudentData, student_steps, train_student
+from infer.teachers import check_backbones, check_network, load_weights, train_teacher, train_teachers
 
 log = logging.getLogger("infer")
 
@@ -81,9 +71,9 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     """python distill.py: teachers, compensators, labels, one file, students, report. Returns result.json's content."""
     hardware = _hardware(config)
     data = read(config.dataset)
-    split = _split(config, data)
-    picks = data.picks(config.seed)
-    positions(data, split, picks)  # refuses classes with too few pictures before anything is trained
+    if config.budget.by == "images":  # refuses what cannot be split before anything is trained
+        split = split_by_images(config, config.method, len(data.classes))
+        check(data, data.picks(config.seed), split.rounds, split.naturals)
     bench = Bench(data, config, hardware)
     check_backbones(bench, config.students.backbones)
     backbones = {name: asdict(backbone(name)) for name in config.teachers.backbones + config.students.backbones}
@@ -96,7 +86,7 @@ def distill(config: DistillConfig) -> dict[str, Any]:
         log.info("finished before: %s", folder)
     else:
         with _loggers(config, folder, f"{data.name}-{name}-seed{config.seed}") as loggers:
-            result = _distill(replace(bench, loggers=loggers), split, picks, folder, file, settings)
+            result = _distill(replace(bench, loggers=loggers), folder, file, settings)
             _log_result([metrics_logger(folder), *loggers], result)
         write_json(folder / "result.json", result)
     if rank() == 0:
@@ -105,28 +95,27 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     return result
 
 
-def _distill(
-    bench: Bench, split: Split, picks: Sequence[Tensor], folder: Path, file: Path, settings: Mapping[str, Any]
-) -> dict[str, Any]:
+def _distill(bench: Bench, folder: Path, file: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     config, data = bench.config, bench.data
     assert isinstance(config, DistillConfig)
     teachers = train_teachers(bench)
     compensate = Compensators(bench, teachers, folder)
-    stored = METHODS[config.method.name](data, split, picks, compensate)
+    assembly = Assembly(bench, data.picks(config.seed), teachers, compensate, settings)
     start = time.perf_counter()
-    distilled = labelled(bench, stored, split, teachers, config.labels.kind, settings)
+    distilled = assembly.of(config.method)
     seconds = {
         "teachers": round(sum(t.seconds for t in teachers), 2),
         "distill": round(compensate.seconds, 2),
-        "label": round(time.perf_counter() - start, 2),
+        "assemble": round(max(0.0, time.perf_counter() - start - compensate.spent), 2),
     }
     size = distilled.save(file)
     ledger = distilled.ledger(config.ipc, data.train_bytes, size)
     pictures.draw(distilled, folder / "images")
-    sets = {"distilled": distilled, **rivals(bench, distilled, picks, teachers, settings)}
+    sets = {"distilled": distilled, **rivals(assembly, distilled)}
     rows = students(bench, sets, teachers, folder)
     seconds["students"] = round(sum(row["seconds"] for row in rows), 2)
     seconds["total"] = round(sum(seconds.values()), 2)
+    classes = len(data.classes)
     return {
         "dataset": data.name,
         "method": config.method.name,
@@ -134,9 +123,10 @@ def _distill(
         "seed": config.seed,
         "bytes": asdict(ledger),
         "images": {
-            "natural_per_class": len(distilled.naturals) / split.classes,
-            "compensators": split.compensators,
-            "composed_per_class": split.composed // split.classes,
+            "natural_per_class": len(distilled.naturals) / classes,
+            "compensators": len(distilled.compensators),
+            "composed_per_class": len(distilled.pairs) // classes,
+            "views": distilled.views.count if distilled.views else 0,
         },
         "teachers": {t.name: {"accuracy": t.accuracy, "seconds": t.seconds} for t in teachers},
         "students": rows,
@@ -164,15 +154,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
         what = f"distilled-{digest(distilled.to_bytes())}"
         teachers = _named_teachers(bench, distilled) if distilled.header.labels == "dynamic" else []
     else:
-        split = Split(len(data.classes), config.ipc, 0)
-        picks = data.picks(config.seed)
-        stored = random.pick(data, split, picks)
         what = f"random-ipc{config.ipc}-{config.labels.kind}"
         made = []
         if config.labels.kind != "hard":
             check_backbones(bench, [])
             made = train_teachers(bench)
-        distilled = labelled(bench, stored, split, made, config.labels.kind, {})
+        distilled = Assembly(bench, data.picks(config.seed), made, None, {}).of(MethodConfig("random", False, {}))
         teachers = [teacher.network for teacher in made]
     settings = bench.identity(file=digest(distilled.to_bytes()), **_settings(config))
     folder = claim(Path(config.output, "train", data.name, name, what, f"seed{config.seed}"), settings)
@@ -183,13 +170,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
         result = dict(train_student(ready, f"{name}-{what}", config.backbone, source, steps, config.seed, folder))
     log.info("student %s on %s: test accuracy %.2f %% (%s)", name, what, 100 * result["accuracy"], folder)
     return result
-
-
-def _split(config: DistillConfig, data: Splits) -> Split:
-    classes = len(data.classes)
-    if config.method.name == "random":
-        return Split(classes, config.ipc, 0)
-    return infer_split(config.ipc, classes, len(config.teachers.backbones), config.budget.fill)
 
 
 def _settings(config: BaseConfig) -> dict[str, Any]:

@@ -176,7 +176,16 @@ class RecipeConfig:
 class BudgetConfig:
     """conf/budget."""
 
+    by: str = MISSING
     fill: bool = MISSING
+    codec: str | None = MISSING
+    quality: int = MISSING
+
+    def _check(self, at: str) -> None:
+        _one_of(f"{at}by", self.by, ["images", "bytes"])
+        if self.codec is not None:
+            _one_of(f"{at}codec", self.codec, ["avif", "webp", "jpeg"])
+        _within(f"{at}quality", self.quality, 0, 100)
 
 
 @dataclass
@@ -200,9 +209,11 @@ class LabelsConfig:
 
     kind: str = MISSING
     space: str = MISSING
+    share: float = MISSING
 
     def _check(self, at: str) -> None:
-        _one_of(f"{at}kind", self.kind, ["static", "dynamic", "hard"])
+        _one_of(f"{at}kind", self.kind, ["static", "views", "dynamic", "hard"])
+        _within(f"{at}share", self.share, 1e-4, 100)
         _one_of(f"{at}space", self.space, ["logits", "probabilities"])
 
 
@@ -246,9 +257,11 @@ class MethodConfig:
     """conf/method."""
 
     name: str = MISSING
+    compensators: bool = MISSING
+    options: dict[str, Any] = field(default_factory=dict)
 
     def _check(self, at: str) -> None:
-        _one_of(f"{at}name", self.name, ["infer", "random"])
+        _one_of(f"{at}name", self.name, sorted(path.stem for path in (CONF / "method").glob("*.yaml")))
 
 
 @dataclass

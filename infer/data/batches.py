@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
@@ -63,64 +61,3 @@ def fits(size: int, device: torch.device) -> bool:
 def in_order(size: int, batch: int, step: int) -> Tensor:
     """Indices of the ``step``-th batch of one pass over ``size`` pictures as they lie."""
     return torch.arange(step * batch, min((step + 1) * batch, size))
-
-
-def augment(images: Tensor, crop: int, flip: bool, resized_crop: float | None = None) -> Tensor:
-    """Random crops, zero-padded by ``crop`` pixels, and horizontal flips, one draw an image.
-
-    ``images`` [B, ch, H, W] of any dtype, on any device; the padding is black. ``resized_crop`` in the place of
-    ``crop``: random boxes of at least this share of the area, resized to the whole; float images come out.
-    """
-    if not crop and not flip and not resized_crop:
-        return images
-    batch, _, height, width = images.shape
-    device = images.device
-    if resized_crop:
-        return _resized_crops(images, resized_crop, flip)
-    rows = torch.arange(height, device=device).expand(batch, -1)
-    columns = torch.arange(width, device=device).expand(batch, -1)
-    if flip:
-        columns = torch.where((torch.rand(batch, 1) < 0.5).to(device), width - 1 - columns, columns)
-    if crop:
-        offsets = torch.randint(2 * crop + 1, (2, batch, 1)).to(device)
-        images = F.pad(images, (crop,) * 4)
-        rows, columns = rows + offsets[0], columns + offsets[1]
-    picked = torch.arange(batch, device=device)[:, None, None]
-    # Indexing puts the channels last, which is the memory format the networks want.
-    return images[picked, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def _resized_crops(images: Tensor, least: float, flip: bool) -> Tensor:
-    """A box of its own for each image, sampled bilinearly: one affine map an image."""
-    batch, _, height, width = images.shape
-    size_y, size_x = _box_sizes(batch, least)
-    maps = torch.zeros(batch, 2, 3)
-    maps[:, 0, 0] = torch.where(torch.rand(batch) < 0.5, -size_x, size_x) if flip else size_x
-    maps[:, 1, 1] = size_y
-    maps[:, 0, 2] = torch.empty(batch).uniform_(-1, 1) * (1 - size_x)
-    maps[:, 1, 2] = torch.empty(batch).uniform_(-1, 1) * (1 - size_y)
-    grid = F.affine_grid(maps.to(images.device), [batch, 1, height, width], align_corners=False)
-    return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
-
-
-def _box_sizes(count: int, least: float) -> tuple[Tensor, Tensor]:
-    """Heights and widths of random boxes, float [count] each, as shares of the side of the square they lie in."""
-    share = torch.empty(count).uniform_(least, 1.0)
-    aspect = torch.empty(count).uniform_(math.log(3 / 4), math.log(4 / 3)).exp()
-    return (share / aspect).sqrt().clamp(max=1), (share * aspect).sqrt().clamp(max=1)
-
-
-def random_box(side: int, least: float) -> tuple[int, int, int, int]:
-    """Top, left, height and width in pixels of a random box of at least ``least`` of the area of a square."""
-    height, width = (max(1, round(side * float(size))) for size in _box_sizes(1, least))
-    top, left = int(torch.randint(side - height + 1, ())), int(torch.randint(side - width + 1, ()))
-    return top, left, height, width
-
-
-def resized(images: Tensor, box: tuple[int, int, int, int], side: int) -> Tensor:
-    """That box of every image [..., ch, H, W] float, resized to ``side`` x ``side``."""
-    top, left, height, width = box
-    cut = images[..., top : top + height, left : left + width]
-    return F.interpolate(cut.flatten(0, -4), (side, side), mode="bilinear", antialias=True).view(
-        *images.shape[:-2], side, side
-    )

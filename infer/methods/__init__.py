@@ -1,13 +1,19 @@
-"""The method and its rivals under one interface; each fills a :class:`Stored` from the same picks.
+"""The method and its rivals under one interface: ``naturals(given, **options)`` picks or makes what a set stores.
 
-A method is ``distil(data, split, picks, compensate) -> Stored``: ``picks`` are the train pictures of each class in the
-order of the run's seed, ``compensate(naturals uint8 [K, C, ch, H, W], targets int64 [K, C])`` optimises the
-compensators of K rounds against every teacher: float32 [K, M, ch, H, W], normalised units.
+What comes after is the same for all: the budget, the coding, compensators where the method has such, the labels.
 """
 
-from infer.methods import infer, random
-from infer.methods.stored import Compensate, Method, Stored
+from infer.methods import herding, infer_plus, k_center, random, rded, sre2l
+from infer.methods.given import Given, Method, Naturals, check
 
-METHODS: dict[str, Method] = {"infer": infer.distil, "random": random.distil}
+METHODS: dict[str, Method] = {
+    "infer": random.naturals,
+    "infer_plus": infer_plus.naturals,
+    "random": random.naturals,
+    "herding": herding.naturals,
+    "k_center": k_center.naturals,
+    "sre2l": sre2l.naturals,
+    "rded": rded.naturals,
+}
 
-__all__ = ["METHODS", "Compensate", "Method", "Stored"]
+__all__ = ["METHODS", "Given", "Method", "Naturals", "check"]

@@ -10,7 +10,9 @@ from rich.table import Table
 
 SOURCES = {
     "distilled": "the distilled file",
-    "random_soft": "random naturals, the same labels and bytes",
+    "random_static": "random naturals, one soft label each, the same bytes",
+    "random_views": "random naturals, labels of views, the same bytes",
+    "random_dynamic": "random naturals, labelled by the teachers, the same bytes",
     "random_hard": "random naturals, hard labels, the same bytes",
     "real": "the whole real set",
 }

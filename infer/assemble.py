@@ -1,0 +1,196 @@
+"""From a method's naturals to a labelled set that keeps to its budget: counted in images, or in bytes of the file."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infer import __version__, coding, ufc
+from infer.bench import Bench
+from infer.budget import Split, infer_split, natural_split
+from infer.compensators import Compensators
+from infer.distilled import DistilledSet, Header
+from infer.errors import UserError
+from infer.labels import Ensemble
+from infer.methods import METHODS, Given, Naturals, check
+from infer.schema import BaseConfig, MethodConfig
+from infer.store import digest
+from infer.teachers import Teacher
+from infer.views import Views, quantise
+
+log = logging.getLogger("infer")
+
+_SAMPLE = 256
+_ATTEMPTS = 8
+_BATCH = 500
+_SLACK = 128  # bytes by which a whole set's header is longer than that of one image
+
+
+def split_by_images(config: BaseConfig, method: MethodConfig, classes: int) -> Split:
+    """The split of a budget that counts images."""
+    if method.compensators:
+        return infer_split(config.ipc, classes, len(config.teachers.backbones), config.budget.fill)
+    return natural_split(config.ipc * classes, classes)
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What all sets of a run have in common; ``settings`` go into their headers, as where they come from."""
+
+    bench: Bench
+    picks: Sequence[Tensor]
+    teachers: Sequence[Teacher]
+    compensate: Compensators | None
+    settings: Mapping[str, Any]
+
+    @property
+    def _config(self) -> BaseConfig:
+        return self.bench.config
+
+    @property
+    def _image(self) -> int:
+        return math.prod(self.bench.data.train.shape)
+
+    def of(self, method: MethodConfig) -> DistilledSet:
+        """The set of ``method`` within the configured budget, with the configured labels."""
+        config, classes = self._config, len(self.bench.data.classes)
+        kind = config.labels.kind
+        if config.budget.by == "images":
+            split = split_by_images(config, method, classes)
+            check(self.bench.data, self.picks, split.rounds, split.naturals)
+            naturals = self._naturals(method, split.naturals)
+            return self._labelled(self._compensated(*self._coded(naturals), split, kind))
+        one = self._unlabelled(Naturals(*self.bench.data.train[self.picks[0][:1]]), kind)
+        header = len(one.to_bytes()) - self._image + _SLACK
+        return self._within(method, kind, config.ipc * classes * self._image - header)
+
+    def rival(self, kind: str, room: int) -> DistilledSet:
+        """Random naturals with labels of ``kind`` and the configured coding, in ``room`` bytes beside the header."""
+        return self._within(MethodConfig("random", False, {}), kind, room)
+
+    def _within(self, method: MethodConfig, kind: str, room: int) -> DistilledSet:
+        """As many naturals, with their compensators and labels, as ``room`` bytes hold. A codec's size is found by
+        trying."""
+        data, classes = self.bench.data, len(self.bench.data.classes)
+        per_round = len(self._config.teachers.backbones) if method.compensators else 0
+        each = per_round * self._image / classes + (2 if classes > 256 else 1)
+        if kind == "static":
+            each += 2 * classes * (1 + per_round)
+        room -= self._view_count * classes if kind == "views" else 0
+        most = max(1, min(len(data.train), int(room / (each + self._bytes_an_image()))))
+        naturals = self._naturals(method, min(len(data.train), math.ceil(1.1 * most)))
+        count, best = most, None
+        for _ in range(_ATTEMPTS):
+            count -= count % classes if per_round else 0
+            images, targets, sheets = self._coded(Naturals(naturals.images[:count], naturals.targets[:count]))
+            size = each * count + (sum(map(len, sheets)) or images.numel())
+            if count and size <= room:
+                best = (images, targets, sheets)
+                if size > 0.99 * room or not sheets:
+                    break
+            count = min(len(naturals.targets), int(count * room / size * (0.998 if size > room else 1)))
+            if count < 1 or (best and count <= len(best[1])):
+                break
+        if best is None:
+            raise UserError(
+                f"ipc={self._config.ipc}: no natural fits beside the labels in {max(room, 0):,} B; choose a larger ipc "
+                "or a smaller labels.share"
+            )
+        rounds = len(best[1]) // classes if per_round else 0
+        split = Split(classes, rounds, per_round, len(best[1]) - rounds * classes)
+        return self._labelled(self._compensated(*best, split, kind))
+
+    def _bytes_an_image(self) -> float:
+        """About what a natural takes under the configured coding, from the seed's first picks."""
+        count = min(_SAMPLE, len(self.bench.data.train))
+        images, _, sheets = self._coded(self._naturals(MethodConfig("random", False, {}), count))
+        return sum(map(len, sheets)) / count if sheets else images[0].numel()
+
+    def _naturals(self, method: MethodConfig, count: int) -> Naturals:
+        bench, networks = self.bench, [teacher.network for teacher in self.teachers]
+        given = Given(bench.data, self.picks, count, networks, bench.config.seed, bench.hardware.device)
+        return METHODS[method.name](given, **method.options)
+
+    def _coded(self, naturals: Naturals) -> tuple[Tensor, Tensor, tuple[bytes, ...]]:
+        """Images as they will be read back, their targets, and the files they are in; none where they are raw."""
+        budget = self._config.budget
+        if budget.codec is None or not len(naturals.images):
+            return naturals.images, naturals.targets, ()
+        sheets = tuple(coding.encode(naturals.images, budget.codec, budget.quality))
+        channels, height, width = naturals.images.shape[1:]
+        return coding.decode(sheets, len(naturals.targets), (channels, height, width)), naturals.targets, sheets
+
+    def _compensated(
+        self, images: Tensor, targets: Tensor, sheets: tuple[bytes, ...], split: Split, kind: str
+    ) -> DistilledSet:
+        """With the compensators of the split, optimised on the naturals as a reader sees them."""
+        unmet = self._unlabelled(Naturals(images, targets), kind, sheets, split.compensators_per_round)
+        if not split.compensators:
+            return unmet
+        assert self.compensate is not None
+        met, rounds = split.rounds * split.classes, (split.rounds, split.classes)
+        u = self.compensate(images[:met].unflatten(0, rounds), targets[:met].unflatten(0, rounds))
+        return replace(unmet, compensators=ufc.quantise(u.flatten(0, 1), self.bench.data.moments[1]))
+
+    def _unlabelled(
+        self, naturals: Naturals, kind: str, sheets: tuple[bytes, ...] = (), per_round: int = 0
+    ) -> DistilledSet:
+        config, data = self._config, self.bench.data
+        provenance = {
+            "dataset": data.name,
+            "settings": dict(self.settings),
+            "teachers": {teacher.name: round(teacher.accuracy, 4) for teacher in self.teachers},
+            "code": f"infer {__version__}",
+        }
+        if kind == "dynamic":  # the consumer needs the teachers themselves
+            provenance["files"] = {t.name: [str(t.file), digest(t.file.read_bytes())] for t in self.teachers}
+        sizes = (t.numel() * t.element_size() for x in self.teachers for t in x.network.state_dict().values())
+        header = Header(
+            classes=data.classes,
+            mean=data.moments[0].tolist(),
+            std=data.moments[1].tolist(),
+            labels=kind,
+            space=config.labels.space if kind in ("static", "dynamic") else "probabilities",
+            temperature=1.0 if kind == "hard" else config.recipe.student.temperature,
+            compensators_per_round=per_round,
+            label_bytes=sum(sizes) if kind == "dynamic" else 0,
+            views=asdict(self._views(1)) if kind == "views" else None,
+            provenance=provenance,
+        )
+        none = torch.empty(0, *naturals.images.shape[1:], dtype=torch.int8)
+        return DistilledSet(naturals.images, naturals.targets, none, None, header, sheets)
+
+    @property
+    def _view_count(self) -> int:
+        config = self._config
+        return max(1, round(config.labels.share * config.ipc * self._image))
+
+    def _views(self, pool: int) -> Views:
+        mixing = self._config.mixing
+        how = self.bench.augmentation
+        return Views(self._view_count, pool, self._config.seed, mixing=mixing.kind, alpha=mixing.alpha, **how)
+
+    def _labelled(self, bare: DistilledSet) -> DistilledSet:
+        """With its labels: of every image, or of every view."""
+        header, device = bare.header, self.bench.hardware.device
+        if header.labels in ("hard", "dynamic"):
+            return bare
+        if header.labels == "views":
+            header = replace(header, views=asdict(self._views(bare.pool)))
+            bare = replace(bare, header=header)
+        networks = [teacher.network for teacher in self.teachers]
+        ensemble = Ensemble(networks, header.space, header.temperature).to(device)
+        log.info("labels of %d %s by %d teachers", len(bare), "views" if bare.views else "images", len(networks))
+        mean, std = torch.tensor(header.mean, device=device), torch.tensor(header.std, device=device)
+        found = [
+            ensemble(ufc.normalise(bare.images(numbers).to(device), mean, std)).cpu()
+            for numbers in torch.arange(len(bare)).split(_BATCH)
+        ]
+        labels = torch.cat(found)
+        return replace(bare, labels=quantise(labels) if bare.views else labels.half())

@@ -1,0 +1,73 @@
+"""Random crops, flips and boxes as pure functions of uniform draws: who holds the draws, holds the pictures."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+DRAWS = 5
+"""Uniform numbers in 0 to 1 that one image takes."""
+
+
+def augment(images: Tensor, draws: Tensor, crop: int, flip: bool, resized_crop: float | None = None) -> Tensor:
+    """Crops, zero-padded by ``crop`` pixels, and horizontal flips, as ``draws`` [B, DRAWS] have it.
+
+    ``images`` [B, ch, H, W] of any dtype, on any device; the padding is black. ``resized_crop`` in the place of
+    ``crop``: boxes of at least this share of the area, resized to the whole; float images come out.
+    """
+    if not crop and not flip and not resized_crop:
+        return images
+    draws = draws.to(images.device)
+    flipped = flip & (draws[:, 0] < 0.5)
+    if resized_crop:
+        return _resized_crops(images, draws[:, 1:], flipped, resized_crop)
+    batch, _, height, width = images.shape
+    rows = torch.arange(height, device=images.device).expand(batch, -1)
+    columns = torch.arange(width, device=images.device).expand(batch, -1)
+    columns = torch.where(flipped[:, None], width - 1 - columns, columns)
+    if crop:
+        down, right = (draws[:, 1:3] * (2 * crop + 1)).long().unbind(dim=1)
+        images = F.pad(images, (crop,) * 4)
+        rows, columns = rows + down[:, None], columns + right[:, None]
+    picked = torch.arange(batch, device=images.device)[:, None, None]
+    # Indexing puts the channels last, which is the memory format the networks want.
+    return images[picked, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _resized_crops(images: Tensor, draws: Tensor, flipped: Tensor, least: float) -> Tensor:
+    """A box of its own for each image, sampled bilinearly: one affine map an image."""
+    batch, _, height, width = images.shape
+    size_y, size_x = _box_sizes(draws[:, :2], least)
+    maps = torch.zeros(batch, 2, 3, device=images.device)
+    maps[:, 0, 0] = torch.where(flipped, -size_x, size_x)
+    maps[:, 1, 1] = size_y
+    maps[:, 0, 2] = (2 * draws[:, 2] - 1) * (1 - size_x)
+    maps[:, 1, 2] = (2 * draws[:, 3] - 1) * (1 - size_y)
+    grid = F.affine_grid(maps, [batch, 1, height, width], align_corners=False)
+    return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+
+
+def _box_sizes(draws: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """Heights and widths of boxes from ``draws`` [B, 2], as shares of the side of the square they lie in."""
+    share = least + (1 - least) * draws[:, 0]
+    aspect = (math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * draws[:, 1]).exp()
+    return (share / aspect).sqrt().clamp(max=1), (share * aspect).sqrt().clamp(max=1)
+
+
+def random_box(side: int, least: float) -> tuple[int, int, int, int]:
+    """Top, left, height and width in pixels of a random box of at least ``least`` of the area of a square."""
+    height, width = (max(1, round(side * float(size))) for size in _box_sizes(torch.rand(1, 2), least))
+    top, left = int(torch.randint(side - height + 1, ())), int(torch.randint(side - width + 1, ()))
+    return top, left, height, width
+
+
+def resized(images: Tensor, box: tuple[int, int, int, int], side: int) -> Tensor:
+    """That box of every image [..., ch, H, W] float, resized to ``side`` x ``side``."""
+    top, left, height, width = box
+    cut = images[..., top : top + height, left : left + width]
+    return F.interpolate(cut.flatten(0, -4), (side, side), mode="bilinear", antialias=True).view(
+        *images.shape[:-2], side, side
+    )

@@ -1,0 +1,93 @@
+"""What every stage of a run works with, and how any of them trains and measures a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from pytorch_lightning.loggers import Logger
+from torch import Tensor, nn
+
+from infer.backbones import build
+from infer.data import Splits
+from infer.data.batches import Indices, in_order, loader
+from infer.fitting import Hardware, fit, measure_accuracy
+from infer.lit import Classifier
+from infer.schema import BackboneConfig, BaseConfig
+
+_EVALUATION_BATCH = 500
+
+
+class Source(Protocol):
+    """Batches by their indices: pictures, or what a student trains on."""
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    @property
+    def streams(self) -> bool:
+        """Whether a batch has to be read from disk."""
+        ...
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every stage works with: the data, the configuration, the machine and the loggers."""
+
+    data: Splits
+    config: BaseConfig
+    hardware: Hardware
+    loggers: Sequence[Logger] = ()
+
+    def network(self, options: BackboneConfig) -> nn.Module:
+        """A new network of that backbone for this data."""
+        data = self.data
+        return build(options.model, options.options, options.stem, len(data.classes), data.channels, data.side)
+
+    def accuracy(self, module: Classifier) -> float:
+        """Test accuracy in 0 to 1."""
+        size = len(self.data.test)
+        draw = partial(in_order, size, _EVALUATION_BATCH)
+        batches = loader(self.data.test, draw, math.ceil(size / _EVALUATION_BATCH), self.data.test.streams)
+        return measure_accuracy(module, batches, self.hardware)
+
+    @property
+    def module_options(self) -> dict[str, Any]:
+        """How a classifier of this data sees its pictures."""
+        return {"classes": len(self.data.classes), **self.augmentation}
+
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """What is done to a training picture."""
+        dataset = self.config.dataset
+        return {"crop": dataset.crop, "flip": dataset.flip, "resized_crop": dataset.resized_crop}
+
+    def fit(
+        self,
+        module: Classifier,
+        source: Source,
+        draw: Callable[[int], Tensor],
+        steps: int,
+        seed: int,
+        folder: Path,
+        name: str,
+    ) -> float:
+        """Train ``module`` on the batches ``source[draw(step)]``, made on the device unless they stream from disk."""
+        if source.streams:
+            batches = loader(source, draw, steps, streams=True)
+        else:
+            module.resident = source
+            batches = loader(Indices(), draw, steps)
+        return fit(module, batches, seed, folder, name, self.hardware, self.loggers)
+
+    def identity(self, **more: Any) -> dict[str, Any]:
+        """What makes a result on this data the same result, besides ``more``."""
+        return {
+            "data": self.data.fingerprint,
+            **self.augmentation,
+            "precision": self.hardware.precision,
+            **more,
+        }

@@ -1,0 +1,106 @@
+"""The stage that optimises compensators: every teacher's, all rounds at once, each kept when it is done."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import load as from_safetensors
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from infer import passes
+from infer.bench import Bench
+from infer.data.batches import Indices, in_order, loader
+from infer.fitting import fit, forget
+from infer.lit import CompensatorModule, Passes, UFCOptions
+from infer.schema import DistillConfig, UFCPasses
+from infer.store import digest, read_json, write_bytes, write_json
+from infer.teachers import Teacher
+
+log = logging.getLogger("infer")
+
+
+class Compensators:
+    """Optimises compensators against every teacher, and keeps what is done.
+
+    ``seconds``: what they took, those kept from earlier runs counted in; ``spent``: what this run waited for them.
+    """
+
+    def __init__(self, bench: Bench, teachers: Sequence[Teacher], folder: Path) -> None:
+        self.bench = bench
+        self.teachers = teachers
+        self.folder = folder
+        self.seconds = 0.0
+        self.spent = 0.0
+
+    def __call__(self, naturals: Tensor, targets: Tensor) -> Tensor:
+        """Compensators float32 [K, M, ch, H, W] of ``naturals`` uint8 [K, C, ch, H, W]."""
+        if not len(naturals):
+            return torch.empty(0, len(self.teachers), *naturals.shape[2:])
+        start = time.perf_counter()
+        made = torch.stack([self._optimise(teacher, naturals, targets) for teacher in self.teachers], dim=1)
+        self.spent += time.perf_counter() - start
+        return made
+
+    def _optimise(self, teacher: Teacher, naturals: Tensor, targets: Tensor) -> Tensor:
+        bench = self.bench
+        assert isinstance(bench.config, DistillConfig)
+        recipe, how = bench.config.recipe.ufc, bench.config.distill
+        name = f"compensators-{teacher.name}"
+        # Kept with the teacher, named by all that decides them: runs that differ in students or labels share them.
+        made_of = {
+            "teacher": digest(teacher.file.read_bytes()),
+            "naturals": digest(naturals.contiguous().numpy().tobytes() + targets.contiguous().numpy().tobytes()),
+            "recipe": asdict(recipe),
+            "seed": bench.config.seed,
+            "precision": bench.hardware.precision,
+        }
+        file = teacher.file.parent / f"compensators-{digest(made_of)}.safetensors"
+        if not file.exists():
+            options = UFCOptions(**asdict(recipe))
+            module = CompensatorModule(
+                teacher.name, teacher.network, naturals, targets, bench.data.moments, options, compile=how.compile
+            )
+            module.passes = self._passes(module, teacher, how)
+            log.info(
+                "compensators of %s: %d rounds of %d images, %d rounds of %d a pass",
+                teacher.name,
+                *targets.shape,
+                module.passes.rounds,
+                module.passes.classes,
+            )
+            batches = loader(Indices(), partial(in_order, recipe.steps, 1), recipe.steps)
+            seconds = fit(module, batches, bench.config.seed, self.folder, name, bench.hardware, bench.loggers)
+            content = {"u": module.u.detach().cpu(), "seconds": torch.tensor(seconds)}
+            write_bytes(file, to_safetensors(content))
+            forget(self.folder, name)
+        done = from_safetensors(file.read_bytes())
+        self.seconds += float(done["seconds"])
+        return done["u"]
+
+    def _passes(self, module: CompensatorModule, teacher: Teacher, how: UFCPasses) -> Passes:
+        """The passes measured for this teacher on this machine, once: a run that goes on cuts its steps alike."""
+        device = self.bench.hardware.device
+        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+        measured_on = {
+            "shape": list(module.naturals.shape),
+            "device": gpu or f"{platform.machine()}, {torch.get_num_threads()} threads",
+            "precision": self.bench.hardware.precision,
+            "torch": torch.__version__,
+            **asdict(how),
+        }
+        file = teacher.file.parent / f"passes-{digest(measured_on)}.json"
+        kept = read_json(file)
+        if kept is None:
+            log.info("compensators of %s: measuring how to cut a step", teacher.name)
+            found = passes.choose(module, device, self.bench.hardware.precision, how.rounds, how.chunk)
+            kept = {**asdict(found), "measured_on": measured_on}
+            write_json(file, kept)
+        return Passes(kept["rounds"], kept["classes"])

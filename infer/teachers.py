@@ -1,0 +1,119 @@
+"""Teachers: made when missing, resumed when unfinished, and reused when there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import load as from_safetensors
+from safetensors.torch import save as to_safetensors
+from torch import nn
+
+from infer.backbones import frozen, require_batch_norm
+from infer.bench import Bench
+from infer.errors import UserError
+from infer.fitting import forget
+from infer.lit import Optimiser, TeacherModule
+from infer.mixing import student_batch
+from infer.schema import BackboneConfig, backbone
+from infer.store import claim, read_json, write_bytes, write_json
+
+log = logging.getLogger("infer")
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained, frozen network, its test accuracy, the seconds it took, and its file."""
+
+    name: str
+    network: nn.Module
+    accuracy: float
+    seconds: float
+    file: Path
+
+
+def train_teacher(bench: Bench, name: str, options: BackboneConfig, seed: int) -> Teacher:
+    """The teacher of that backbone and seed, in outputs/train/<dataset>/<name>/seed<k>."""
+    torch.manual_seed(seed)
+    network = bench.network(options)
+    recipe = bench.config.recipe.teacher
+    settings = bench.identity(backbone=asdict(options), recipe=asdict(recipe), seed=seed)
+    folder = claim(Path(bench.config.output, "train", bench.data.name, name, f"seed{seed}"), settings)
+    file = folder / "teacher.safetensors"
+    result = read_json(folder / "result.json")
+    if result is None:
+        train = bench.data.train
+        batch = min(recipe.batch, len(train))
+        length = len(train) // batch
+        steps = recipe.epochs * length
+        log.info("teacher %s: training, %d epochs of %d steps", name, recipe.epochs, length)
+        module = TeacherModule(
+            name,
+            network,
+            bench.data.moments,
+            optimiser=Optimiser(recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.schedule, steps),
+            **bench.module_options,
+        )
+        draw = partial(student_batch, len(train), 0, batch, None, seed)
+        seconds = bench.fit(module, train, draw, steps, seed, folder, "teacher") if steps else 0.0
+        weights = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
+        write_bytes(file, to_safetensors(weights))
+        result = {"dataset": bench.data.name, "backbone": name, "seed": seed, "accuracy": bench.accuracy(module)}
+        result["seconds"] = round(seconds, 2)
+        write_json(folder / "result.json", result)
+        forget(folder, "teacher")
+    else:
+        load_weights(network, file)
+    log.info("teacher %s: test accuracy %.2f %% (%s)", name, 100 * result["accuracy"], folder)
+    return Teacher(name, frozen(network.cpu()), result["accuracy"], result["seconds"], file)
+
+
+def load_weights(network: nn.Module, file: Path) -> None:
+    """Fill ``network`` from a teacher's file."""
+    try:
+        network.load_state_dict(from_safetensors(file.read_bytes()))
+    except (OSError, RuntimeError, ValueError) as error:
+        cure = "restore it, or remove its folder so that it is trained anew"
+        raise UserError(f"{file}: cannot be read as this teacher; {cure}") from error
+
+
+def check_backbones(bench: Bench, students: Sequence[str]) -> None:
+    """Refuse names, options and teachers without BatchNorm before anything is made."""
+    for name in bench.config.teachers.backbones:
+        require_batch_norm(name, check_network(bench, name, backbone(name)))
+    for name in students:
+        check_network(bench, name, backbone(name))
+
+
+def check_network(bench: Bench, name: str, options: BackboneConfig) -> nn.Module:
+    """The network, once it has been shown to take a batch of this data; refuses it in one line else."""
+    network = frozen(bench.network(options))
+    data = bench.data
+    try:
+        network(torch.zeros(2, data.channels, data.side, data.side))
+    except Exception as error:  # a foreign forward pass raises what it likes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"backbone={name}: does not take images of {data.channels} x {data.side} x {data.side} ({reason}); "
+            "choose another backbone or dataset.image_size"
+        ) from error
+    return network
+
+
+def train_teachers(bench: Bench) -> list[Teacher]:
+    """All teachers of the configuration; refuses those near chance."""
+    config = bench.config.teachers
+    teachers = [train_teacher(bench, name, backbone(name), config.seed) for name in config.backbones]
+    least = bench.data.chance + config.margin * (1 - bench.data.chance)
+    for teacher in teachers:
+        if teacher.accuracy < least:
+            raise UserError(
+                f"teachers.backbones={teacher.name}: its test accuracy {teacher.accuracy:.1%} is near chance "
+                f"({bench.data.chance:.1%}; teachers.margin asks for {least:.1%}); train it longer "
+                "(recipe.teacher.epochs), change recipe.teacher.lr, or leave it out"
+            )
+    return teachers

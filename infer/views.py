@@ -1,0 +1,96 @@
+"""Views: pictures that a file need not hold, because a seed draws them from those it holds.
+
+A view is two images of the pool (naturals and composed), each cropped and flipped, mixed with each other. Which two,
+where cut and how mixed follows from the seed; only the teachers' label of the result is stored, C bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import betaincinv
+from torch import Tensor
+
+from infer.augment import DRAWS, augment
+from infer.mixing import blend
+
+LEVELS = 255
+
+
+class Drawn(NamedTuple):
+    """Of each view: its two images in the pool, int64 [V]; what befalls each, float32 [V, DRAWS]; the weight of the
+    first, [V], and the place of a box, [V, 2]."""
+
+    first: Tensor
+    second: Tensor
+    first_draws: Tensor
+    second_draws: Tensor
+    weight: Tensor
+    corner: Tensor
+
+
+@dataclass(frozen=True)
+class Views:
+    """How views are drawn: ``count`` of them from a pool of ``pool`` images.
+
+    The numbers are the raw stream of NumPy's Philox generator, which NumPy promises not to change, and not a library's
+    distributions, which may: a file must mean the same in ten years. Every image is the first of as many views as any
+    other, within one.
+    """
+
+    count: int
+    pool: int
+    seed: int
+    crop: int
+    flip: bool
+    resized_crop: float | None
+    mixing: str
+    alpha: float
+
+    @cached_property
+    def drawn(self) -> Drawn:
+        """All views' draws."""
+        stream = np.random.Philox(key=self.seed)
+        passes = -(-self.count // self.pool)
+        order = np.argsort(_uniform(stream, passes, self.pool), axis=1, kind="stable").reshape(-1)[: self.count]
+        own, other = _uniform(stream, self.count, DRAWS), _uniform(stream, self.count, DRAWS)
+        rest = _uniform(stream, self.count, 4)
+        second = (rest[:, 0] * self.pool).astype(np.int64)
+        weight = betaincinv(self.alpha, self.alpha, rest[:, 1])
+        floats = (torch.from_numpy(part).float() for part in (own, other, weight, rest[:, 2:]))
+        return Drawn(torch.from_numpy(order), torch.from_numpy(second), *floats)
+
+    def images(self, drawn: Drawn, of_pool: Callable[[Tensor], Tensor], numbers: Tensor) -> Tensor:
+        """The views ``numbers`` int64 [B], uint8 [B, ch, H, W].
+
+        ``of_pool`` gives the pool's images at positions; ``drawn`` is ours, on the device where they lie.
+        """
+        first, second, first_draws, second_draws, weight, corner = (part[numbers] for part in drawn)
+        seen = augment(of_pool(first), first_draws, self.crop, self.flip, self.resized_crop)
+        if self.mixing != "none":
+            partners = augment(of_pool(second), second_draws, self.crop, self.flip, self.resized_crop)
+            if self.mixing == "mixup":
+                seen, partners = seen.float(), partners.float()
+            seen, _ = blend(seen, partners, self.mixing, weight, corner)
+        return seen.round().to(torch.uint8) if seen.is_floating_point() else seen
+
+
+def _uniform(stream: np.random.Philox, *shape: int) -> np.ndarray:
+    """Float64 in 0 to 1, the upper 53 of 64 raw bits each."""
+    return (stream.random_raw(shape) >> np.uint64(11)) * 2.0**-53
+
+
+def quantise(labels: Tensor) -> Tensor:
+    """Probabilities [V, C] at 8 bits, as shares of the largest of each: uint8, same shape."""
+    return (labels * (LEVELS / labels.amax(dim=1, keepdim=True))).round().to(torch.uint8)
+
+
+def dequantise(stored: Tensor) -> Tensor:
+    """Probabilities float32 [V, C] that sum to one, from :func:`quantise`'s."""
+    shares = stored.float()
+    return shares / shares.sum(dim=1, keepdim=True)
