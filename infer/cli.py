@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import sys
@@ -12,12 +14,15 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from infer import schema
 from infer.errors import UserError, choices
+
+_SWEEP = "INFER_SWEEP"
 
 
 def command(name: str, task: Callable[[Any], Any]) -> None:
@@ -31,7 +36,9 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
     @hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name=name)
     def run(config: DictConfig) -> None:
         try:
-            task(schema.checked(config))
+            result = task(schema.checked(config))
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                _keep(config.output, result)
         except (UserError, OmegaConfBaseException) as error:
             if full or HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs of a sweep go on
                 raise
@@ -50,6 +57,45 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
         _fail(one_line(error))
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on where this one stopped", code=130)
+
+
+class SweepTable(Callback):
+    """What a sweep ends with: the table and the plot of its jobs, in <output>/sweeps/<name>, and on screen.
+
+    The name is that of the overrides, so that the same command, run again, writes to the same place.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Say where the jobs are to leave their results: processes that a launcher starts inherit it."""
+        name = hashlib.sha256("\n".join(sorted(config.hydra.overrides.task)).encode()).hexdigest()[:8]
+        os.environ[_SWEEP] = str(Path(config.output, "sweeps", name))
+        for old in Path(os.environ[_SWEEP], "jobs").glob("*.json"):
+            old.unlink()
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Draw it, of the jobs that came to an end."""
+        folder = Path(os.environ.pop(_SWEEP))
+        jobs = [json.loads(path.read_text()) for path in sorted((folder / "jobs").glob("*.json"))]
+        if not jobs:
+            return
+        from infer.report import sweep
+
+        settings = [[word for word in job["overrides"] if not word.startswith(("seed=", "ipc="))] for job in jobs]
+        common = set.intersection(*map(set, settings))
+        names = [" ".join(word for word in words if word not in common) or "all" for words in settings]
+        results = [(name, job["result"]) for name, job in zip(names, jobs, strict=True)]
+        sweep.show(results)
+        print("table and plots:", *sweep.write(results, folder), sep="  ")
+
+
+def _keep(output: str, result: Any) -> None:
+    """Leave a job's result where its sweep finds it."""
+    if _SWEEP in os.environ and isinstance(result, dict) and "students" in result:
+        folder = Path(os.environ[_SWEEP], "jobs")
+        folder.mkdir(parents=True, exist_ok=True)
+        job = HydraConfig.get()
+        kept = {"overrides": list(job.overrides.task), "result": result}
+        (folder / f"{int(job.job.num):05d}.json").write_text(json.dumps(kept))
 
 
 def show_help(name: str, overrides: list[str]) -> None:

@@ -5,68 +5,76 @@ from __future__ import annotations
 import logging
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from infer.assemble import Assembly
 from infer.bench import Bench
 from infer.distilled import DistilledSet
-from infer.schema import DistillConfig, backbone
+from infer.schema import SOURCES, backbone
 from infer.store import claim
 from infer.students import StudentData, student_steps, train_student
-from infer.teachers import Teacher
 
 log = logging.getLogger("infer")
 
 
-def rivals(assembly: Assembly, distilled: DistilledSet) -> dict[str, DistilledSet]:
-    """Random naturals for the same stored bytes, coded alike: with the same kind of labels, with one soft label each
-    where that is another kind, and with hard ones."""
-    kind = distilled.header.labels
-    kinds = {f"random_{kind}": kind, "random_static": "static", "random_hard": "hard"}
-    if kind == "hard":
-        del kinds["random_static"]
-    return {
-        source: assembly.rival(rival, distilled.payload - (distilled.header.label_bytes if rival == "dynamic" else 0))
-        for source, rival in kinds.items()
-    }
+def compare(assembly: Assembly, distilled: DistilledSet, folder: Path) -> list[dict[str, Any]]:
+    """The rows of the comparison: every student on every source of students.sources, the same recipe and steps for all.
 
-
-def students(
-    bench: Bench,
-    sets: Mapping[str, DistilledSet],
-    teachers: Sequence[Teacher],
-    folder: Path,
-) -> list[dict[str, Any]]:
-    """The rows of the comparison: every backbone on every source, the same recipe and steps for all.
-
+    Students of a run's seed s have the seeds s * n to s * n + n - 1, so that a sweep over seeds is of different ones.
     The real set alone may take more steps, so that the ceiling is no strawman (recipe.student.real_epochs).
     """
-    config = bench.config
-    assert isinstance(config, DistillConfig)
-    networks = [teacher.network for teacher in teachers]
-    distilled = sets["distilled"]
+    bench, config = assembly.bench, assembly.bench.config
+    networks = [teacher.network for teacher in assembly.teachers]
     dynamic = distilled.header.labels == "dynamic"
-    steps = student_steps(bench, len(distilled), len(teachers), dynamic)
+    steps = student_steps(bench, len(distilled), len(networks), dynamic)
+    seeds = range(config.students.seeds)
     rows = []
-    for name in config.students.backbones:
-        options = backbone(name)
-        for source, chosen in sets.items():
-            where = folder / "students" / f"{name}-{source}"
+    for source in SOURCES:
+        if source not in config.students.sources or _SAME.get(source) == distilled.header.labels:
+            continue
+        if source != "real":
+            chosen = _SETS[source](assembly, distilled)
             lessons = StudentData.of_set(chosen, networks)
-            results = [
-                train_student(bench, f"{name}-{source}-{seed}", options, lessons, steps, seed, where / f"seed{seed}")
-                for seed in range(config.students.seeds)
-            ]
+        for name in config.students.backbones:
+            if source == "real":
+                recipe, train = config.recipe.student, bench.data.train
+                most = max(steps, math.ceil(recipe.real_epochs * len(train) / recipe.batch))
+                results = [_train_real(bench, name, most, seed) for seed in seeds]
+                rows.append(_row(name, "real", "hard", results, bench.data.train_bytes, len(train)))
+                continue
+            results = []
+            for seed in range(config.seed * len(seeds), (config.seed + 1) * len(seeds)):
+                where = folder / "students" / f"{name}-{source}" / f"seed{seed}"
+                student = f"{name}-{source}-{seed}"
+                results.append(train_student(bench, student, backbone(name), lessons, steps, seed, where))
             rows.append(_row(name, source, chosen.header.labels, results, chosen.payload, len(chosen)))
-        if config.students.real:
-            recipe, train = config.recipe.student, bench.data.train
-            most = max(steps, math.ceil(recipe.real_epochs * len(train) / recipe.batch))
-            results = [_train_real(bench, name, most, seed) for seed in range(config.students.seeds)]
-            rows.append(_row(name, "real", "hard", results, bench.data.train_bytes, len(train)))
     return rows
+
+
+def _hard(distilled: DistilledSet) -> DistilledSet:
+    """The same images, labelled by the classes of their naturals."""
+    header = replace(distilled.header, labels="hard", space="probabilities", temperature=1.0, label_bytes=0, views=None)
+    return replace(distilled, labels=None, header=header)
+
+
+def _random(assembly: Assembly, distilled: DistilledSet) -> DistilledSet:
+    kind = distilled.header.labels
+    return assembly.rival(kind, distilled.payload - (distilled.header.label_bytes if kind == "dynamic" else 0))
+
+
+_SAME = {"distilled_hard": "hard", "random_static": "static", "random_hard": "hard"}
+"""Rows that say the same as another where the distilled set's labels are of that kind."""
+
+_SETS: dict[str, Callable[[Assembly, DistilledSet], DistilledSet]] = {
+    "distilled": lambda _, distilled: distilled,
+    "distilled_hard": lambda _, distilled: _hard(distilled),
+    "random": _random,
+    "random_static": lambda assembly, distilled: assembly.rival("static", distilled.payload),
+    "random_hard": lambda assembly, distilled: assembly.rival("hard", distilled.payload),
+}
 
 
 def _train_real(bench: Bench, name: str, steps: int, seed: int) -> Mapping[str, Any]:
@@ -95,6 +103,7 @@ def _row(
         "backbone": name,
         "source": source,
         "labels": labels,
+        "accuracies": accuracies,
         "accuracy_mean": mean,
         "accuracy_std": std,
         "seeds": len(accuracies),
@@ -103,3 +112,19 @@ def _row(
         "bytes": size,
         "images": images,
     }
+
+
+def scores(rows: Sequence[Mapping[str, Any]], backbone: str) -> dict[str, float] | None:
+    """DD-Ranking's label-robust score and its parts, in 0 to 1, where the table has the rows it needs.
+
+    ``improvement`` over random naturals with the same labels and bytes; ``hard_recovery``: what the images lack of the
+    real set when both have hard labels. LRS = (e^a - e^-1) / (e - e^-1), a = (improvement - hard_recovery) / 2.
+    """
+    mean = {row["source"]: row["accuracy_mean"] for row in rows if row["backbone"] == backbone}
+    if not {"distilled", "distilled_hard", "random", "real"} <= set(mean):
+        return None
+    improvement = mean["distilled"] - mean["random"]
+    recovery = mean["real"] - mean["distilled_hard"]
+    weighed = 0.5 * improvement - 0.5 * recovery
+    robust = (math.exp(weighed) - math.exp(-1)) / (math.e - math.exp(-1))
+    return {"improvement": improvement, "hard_recovery": recovery, "label_robust": robust}

@@ -15,10 +15,11 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from infer import __version__
+from infer.allocate import allocate
 from infer.assemble import Assembly, split_by_images
 from infer.backbones import frozen
 from infer.bench import Bench
-from infer.compare import rivals, students
+from infer.compare import compare, scores
 from infer.compensators import Compensators
 from infer.data import Splits, sources
 from infer.data.layout import Layout
@@ -46,6 +47,8 @@ def read(config: DatasetConfig) -> Splits:
         splits = sources.torchvision_set(config.name, config.torchvision or "", Path(config.data_dir))
     if config.mean and config.std:
         splits = replace(splits, given_moments=(torch.tensor(config.mean), torch.tensor(config.std)))
+    if config.validation:
+        splits = splits.held_out(config.validation, config.split_seed)
     for key, found in (("channels", splits.channels), ("image_size", splits.side)):
         if getattr(config, key) != found:
             raise UserError(
@@ -101,6 +104,8 @@ def _distill(bench: Bench, folder: Path, file: Path, settings: Mapping[str, Any]
     teachers = train_teachers(bench)
     compensate = Compensators(bench, teachers, folder)
     assembly = Assembly(bench, data.picks(config.seed), teachers, compensate, settings)
+    config, choices = allocate(assembly)
+    assembly = replace(assembly, bench=replace(bench, config=config))
     start = time.perf_counter()
     distilled = assembly.of(config.method)
     seconds = {
@@ -111,8 +116,7 @@ def _distill(bench: Bench, folder: Path, file: Path, settings: Mapping[str, Any]
     size = distilled.save(file)
     ledger = distilled.ledger(config.ipc, data.train_bytes, size)
     pictures.draw(distilled, folder / "images")
-    sets = {"distilled": distilled, **rivals(assembly, distilled)}
-    rows = students(bench, sets, teachers, folder)
+    rows = compare(assembly, distilled, folder)
     seconds["students"] = round(sum(row["seconds"] for row in rows), 2)
     seconds["total"] = round(sum(seconds.values()), 2)
     classes = len(data.classes)
@@ -121,6 +125,9 @@ def _distill(bench: Bench, folder: Path, file: Path, settings: Mapping[str, Any]
         "method": config.method.name,
         "ipc": config.ipc,
         "seed": config.seed,
+        "budget": {**asdict(config.budget), "label_share": config.labels.share},
+        "choices": choices,
+        "recipe": asdict(config.recipe.student),
         "bytes": asdict(ledger),
         "images": {
             "natural_per_class": len(distilled.naturals) / classes,
@@ -130,6 +137,7 @@ def _distill(bench: Bench, folder: Path, file: Path, settings: Mapping[str, Any]
         },
         "teachers": {t.name: {"accuracy": t.accuracy, "seconds": t.seconds} for t in teachers},
         "students": rows,
+        "scores": {name: scores(rows, name) for name in config.students.backbones},
         "seconds": seconds,
         "hardware": _machine(),
         "version": __version__,

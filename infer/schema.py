@@ -16,6 +16,16 @@ from infer.errors import UserError, choices
 
 CONF = Path(__file__).parent.parent / "conf"
 
+SOURCES = {
+    "distilled": "the distilled file",
+    "distilled_hard": "its images with hard labels",
+    "random": "random naturals, the same kind of labels, coding and bytes",
+    "random_static": "random naturals, one soft label each, the same coding and bytes",
+    "random_hard": "random naturals, hard labels, the same coding and bytes",
+    "real": "the whole real set",
+}
+"""What a student of the comparison may be trained on."""
+
 
 @dataclass
 class DatasetConfig:
@@ -36,6 +46,7 @@ class DatasetConfig:
     mean: list[float] | None = None
     std: list[float] | None = None
     test_fraction: float | None = MISSING
+    validation: float | None = None
     split_seed: int = MISSING
 
     def _check(self, at: str) -> None:
@@ -50,6 +61,8 @@ class DatasetConfig:
                 raise UserError(f"{at}{key}={values}: give mean and std a value for each of {self.channels} channels")
         if self.test_fraction is not None:
             _within(f"{at}test_fraction", self.test_fraction, 0.01, 0.9)
+        if self.validation is not None:
+            _within(f"{at}validation", self.validation, 0.01, 0.9)
         _path_part(f"{at}name", self.name)
         if self.kind == "folder" and self.root is None:
             raise UserError(f"{at}root=null: give the folder of pictures, {at}root=<folder>")
@@ -87,11 +100,13 @@ class StudentsConfig:
 
     backbones: list[str] = MISSING
     seeds: int = MISSING
-    real: bool = MISSING
+    sources: list[str] = MISSING
 
     def _check(self, at: str) -> None:
         _each_once(f"{at}backbones", self.backbones)
         _within(f"{at}seeds", self.seeds, 1, 1000)
+        for source in self.sources:
+            _one_of(f"{at}sources", source, list(SOURCES))
 
 
 @dataclass
@@ -180,12 +195,17 @@ class BudgetConfig:
     fill: bool = MISSING
     codec: str | None = MISSING
     quality: int = MISSING
+    choices: dict[str, list[Any]] = field(default_factory=dict)
 
     def _check(self, at: str) -> None:
         _one_of(f"{at}by", self.by, ["images", "bytes"])
         if self.codec is not None:
             _one_of(f"{at}codec", self.codec, ["avif", "webp", "jpeg"])
         _within(f"{at}quality", self.quality, 0, 100)
+        for key, values in self.choices.items():
+            _one_of(f"{at}choices", key, ["budget.codec", "budget.quality", "labels.share"])
+            if not values:
+                raise UserError(f"{at}choices.{key}={values}: give one value or more")
 
 
 @dataclass

@@ -130,7 +130,14 @@ TWO = {
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("one")
-    words = ["distill.py", f"output={output}", *TINY, "students.real=false", "students.seeds=1", "ipc=6"]
+    words = [
+        "distill.py",
+        f"output={output}",
+        *TINY,
+        "students.sources=[distilled,random,random_hard]",
+        "students.seeds=1",
+        "ipc=6",
+    ]
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
     return output
 
@@ -143,7 +150,7 @@ def test_two_processes_make_the_same_file_and_train_students(command, tmp_path, 
         (tmp_path / where).mkdir(parents=True, exist_ok=True)
         shutil.copy(one_process / where / name, tmp_path / where / name)
     words = [word for word in TINY if not word.startswith("trainer")]
-    words += ["trainer.accelerator=cpu", "students.real=false", "students.seeds=1", "ipc=6"]
+    words += ["trainer.accelerator=cpu", "students.sources=[distilled,random,random_hard]", "students.seeds=1", "ipc=6"]
     done = command(*TWO[launch], f"output={tmp_path}", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("random naturals, the same labels and bytes") == 1  # one process speaks
@@ -176,7 +183,13 @@ def test_two_processes_train_a_teacher(command, tmp_path):
 
 def test_a_process_that_dies_ends_the_run_and_the_next_start_goes_on(tmp_path):
     words = [word for word in TINY if not word.startswith("trainer")]
-    words += ["trainer=ddp", "trainer.accelerator=cpu", "recipe.ufc.steps=3000", "students.real=false", "ipc=5"]
+    words += [
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "recipe.ufc.steps=3000",
+        "students.sources=[distilled,random,random_hard]",
+        "ipc=5",
+    ]
     words = [sys.executable, "distill.py", f"output={tmp_path}", *words]
     running = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 240
@@ -209,7 +222,7 @@ def test_a_process_that_dies_ends_the_run_and_the_next_start_goes_on(tmp_path):
 
 
 def test_passes_are_measured_once_and_kept(config, caplog, tmp_path):
-    words = ["students.real=false", "students.seeds=1", "ipc=4"]
+    words = ["students.sources=[distilled,random,random_hard]", "students.seeds=1", "ipc=4"]
     with caplog.at_level("INFO", logger="infer"):
         distill(config("distill", *words))
         (kept,) = tmp_path.rglob("passes-*.json")
@@ -234,7 +247,11 @@ def test_labels_mixing_and_budget_are_options(config):
         "filled": ["budget=filled"],
         "random": ["method=random"],
     }.items():
-        results[name] = distill(config("distill", "students.real=false", "students.seeds=1", "ipc=3", *overrides))
+        results[name] = distill(
+            config(
+                "distill", "students.sources=[distilled,random,random_hard]", "students.seeds=1", "ipc=3", *overrides
+            )
+        )
     assert [row["source"] for row in results["hard"]["students"]] == ["distilled", "random_hard"]
     sizes = {name: result["bytes"] for name, result in results.items()}
     images = {name: size["natural"] + size["compensators"] for name, size in sizes.items()}
@@ -255,7 +272,11 @@ def test_students_of_a_file_and_the_baseline(config, tmp_path):
     assert student["accuracy"] in [row["accuracy"] for row in seeds(file.parent, "convnet_narrow-distilled")]
     for labels in ("static", "hard"):
         assert train(config("train", "source=random", "ipc=4", f"labels={labels}"))["accuracy"] > 0
-    distill(config("distill", "ipc=4", "labels=dynamic", "students.seeds=1", "students.real=false"))
+    distill(
+        config(
+            "distill", "ipc=4", "labels=dynamic", "students.seeds=1", "students.sources=[distilled,random,random_hard]"
+        )
+    )
     (dynamic,) = (path for path in files(tmp_path) if path != file)
     assert train(config("train", "source=distilled", f"source.path={dynamic}"))["steps"] == 10
     for path in tmp_path.rglob("teacher.safetensors"):
@@ -284,7 +305,12 @@ def test_own_pictures(config, pictures, tmp_path):
 
 
 def test_wandb_works_offline_without_an_account_and_tensorboard_beside_it(command, tmp_path):
-    words = ["logger=[wandb,tensorboard]", "students.real=false", "students.seeds=1", "ipc=3"]
+    words = [
+        "logger=[wandb,tensorboard]",
+        "students.sources=[distilled,random,random_hard]",
+        "students.seeds=1",
+        "ipc=3",
+    ]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
     done = command("distill.py", f"output={tmp_path}", *TINY, *words, env=environment)
     assert done.returncode == 0, done.stderr
@@ -295,7 +321,13 @@ def test_wandb_works_offline_without_an_account_and_tensorboard_beside_it(comman
 
 def test_multirun_makes_a_run_for_every_combination_that_can_be_made(command, tmp_path):
     done = command(
-        "distill.py", "-m", f"output={tmp_path}", *TINY, "ipc=1,3,5", "students.real=false", "students.seeds=1"
+        "distill.py",
+        "-m",
+        f"output={tmp_path}",
+        *TINY,
+        "ipc=1,3,5",
+        "students.sources=[distilled,random,random_hard]",
+        "students.seeds=1",
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: ipc=1: too small")  # and the others went on

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +31,10 @@ class Pictures:
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return self.images[indices], self.targets[indices]
+
+    def part(self, positions: Tensor) -> Pictures:
+        """Some of them."""
+        return Pictures(self.images[positions], self.targets[positions])
 
     def to(self, device: torch.device) -> Pictures:
         """The same, on ``device``."""
@@ -82,6 +86,10 @@ class Streamed:
                 raise UserError(f"{self.files[index]}: cannot be read as a picture; mend it or take it away")
         return images, self.targets[indices]
 
+    def part(self, positions: Tensor) -> Streamed:
+        """Some of them."""
+        return Streamed([self.files[index] for index in positions.tolist()], self.targets[positions], self.layout)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of a picture."""
@@ -131,6 +139,14 @@ class Splits:
         """Accuracy of always answering the test split's commonest class."""
         return float(self.test.targets.bincount().max()) / len(self.test)
 
+    def held_out(self, share: float, seed: int) -> Splits:
+        """The same data with that share of each class's train pictures in the place of the test pictures: for choosing.
+
+        The test pictures are not in it.
+        """
+        kept, held = stratified(self.train.targets, share, seed)
+        return replace(self, train=self.train.part(kept), test=self.train.part(held), given_moments=self.moments)
+
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and std of the train pixels in 0 to 1, float32 [ch] each, from the histogram of the levels.
@@ -173,3 +189,16 @@ class Splits:
             ]
             for number in range(len(self.classes))
         ]
+
+
+def stratified(targets: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Positions of a train and a test part, that ``share`` of each class in the second: int64, ascending."""
+    generator = torch.Generator().manual_seed(seed)
+    test = torch.zeros(len(targets), dtype=torch.bool)
+    for number in targets.unique():
+        members = (targets == number).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        if len(members) < 2:
+            raise UserError(f"dataset.root: class number {int(number)} has one picture; a test split needs two")
+        test[members[: max(1, round(share * len(members)))]] = True
+    return (~test).nonzero().flatten(), test.nonzero().flatten()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from infer.data.layout import Layout
-from infer.data.pictures import Pictures, Splits, Streamed
+from infer.data.pictures import Pictures, Splits, Streamed, stratified
 from infer.errors import UserError
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"))
@@ -27,7 +27,7 @@ def digits(name: str, test_fraction: float, split_seed: int) -> Splits:
     bunch = load_digits()
     images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
     targets = torch.from_numpy(bunch.target).long()
-    train, test = _split(targets, test_fraction, split_seed)
+    train, test = stratified(targets, test_fraction, split_seed)
     return Splits(
         name,
         [str(number) for number in range(10)],
@@ -76,7 +76,7 @@ def folder(name: str, root: Path, layout: Layout, test_fraction: float | None, s
         raise UserError(f"dataset.root={root}: {found} in {train_root}; two or more folders of pictures are needed")
     files = _files(train_root, classes)
     if not divided:
-        train, test = _split(torch.tensor([number for _, number in files]), test_fraction or 0.2, split_seed)
+        train, test = stratified(torch.tensor([number for _, number in files]), test_fraction or 0.2, split_seed)
         parts = [[files[i] for i in train.tolist()], [files[i] for i in test.tolist()]]
     else:
         assert test_root is not None
@@ -155,19 +155,6 @@ def _require_all(root: Path, targets: Tensor, classes: Sequence[str]) -> None:
     missing = [c for c, count in zip(classes, targets.bincount(minlength=len(classes)), strict=True) if not count]
     if missing:
         raise UserError(f"dataset.root={root}: no readable picture of {_some(missing)}")
-
-
-def _split(targets: Tensor, test_fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Positions of a train and a test part, with the same share of each class in both: int64, ascending."""
-    generator = torch.Generator().manual_seed(seed)
-    test = torch.zeros(len(targets), dtype=torch.bool)
-    for number in targets.unique():
-        members = (targets == number).nonzero().flatten()
-        members = members[torch.randperm(len(members), generator=generator)]
-        if len(members) < 2:
-            raise UserError(f"dataset.root: class number {int(number)} has one picture; a test split needs two")
-        test[members[: max(1, round(test_fraction * len(members)))]] = True
-    return (~test).nonzero().flatten(), test.nonzero().flatten()
 
 
 def _some(names: Sequence[str]) -> str:

@@ -8,14 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-SOURCES = {
-    "distilled": "the distilled file",
-    "random_static": "random naturals, one soft label each, the same bytes",
-    "random_views": "random naturals, labels of views, the same bytes",
-    "random_dynamic": "random naturals, labelled by the teachers, the same bytes",
-    "random_hard": "random naturals, hard labels, the same bytes",
-    "real": "the whole real set",
-}
+from infer.schema import SOURCES
 
 
 def comparison(result: Mapping[str, Any]) -> Table:
@@ -45,6 +38,14 @@ def comparison(result: Mapping[str, Any]) -> Table:
     return table
 
 
+def scores_line(result: Mapping[str, Any]) -> str | None:
+    """DD-Ranking's label-robust score, where the run has what it takes."""
+    found = [f"{name} {score['label_robust']:.3f}" for name, score in result["scores"].items() if score]
+    return f"DD-Ranking's label-robust score: {', '.join(found)}" if found else None
+
+
 def show(result: Mapping[str, Any]) -> None:
     """Print the comparison."""
     Console(width=None if Console().is_terminal else 120).print(comparison(result))
+    if line := scores_line(result):
+        print(line)

@@ -1,0 +1,83 @@
+"""budget=auto: the split of the bytes that does best on pictures held out of the training set, not on the test set."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from infer.assemble import Assembly
+from infer.schema import DistillConfig, backbone
+from infer.store import claim, read_json, write_json
+from infer.students import StudentData, student_steps, train_student
+
+log = logging.getLogger("infer")
+
+_HELD_OUT = 0.1
+_SEED = 0
+
+
+def allocate(assembly: Assembly) -> tuple[DistillConfig, list[dict[str, Any]]]:
+    """The configuration with the best of ``budget.choices`` and, for the record, how each of them did.
+
+    Every combination of the choices is assembled from nine tenths of the train pictures and taught to one student of
+    the first backbone, whose accuracy is measured on the last tenth. The teachers have seen these; the choices share
+    that advantage. All of it has a seed of its own: runs of other seeds find the choice made.
+    """
+    config = assembly.bench.config
+    assert isinstance(config, DistillConfig)
+    if not config.budget.choices:
+        return config, []
+    whole = assembly.bench
+    data = whole.data.held_out(_HELD_OUT, _SEED)
+    settings = whole.identity(
+        teachers={teacher.name: teacher.accuracy for teacher in assembly.teachers},
+        **{key: asdict(getattr(config, key)) for key in ("budget", "labels", "mixing", "recipe", "method")},
+        student=config.students.backbones[0],
+        ipc=config.ipc,
+    )
+    folder = claim(
+        Path(config.output, "distill", whole.data.name, f"{config.method.name}-ipc{config.ipc}", "auto"), settings
+    )
+    tried = read_json(folder / "result.json")
+    if tried is None:
+        tried = {"choices": [], "held_out": len(data.test)}
+        for values in itertools.product(*config.budget.choices.values()):
+            choice = dict(zip(config.budget.choices, values, strict=True))
+            bench = replace(whole, data=data, config=chosen(config, choice))
+            some = replace(assembly, bench=bench, picks=data.picks(_SEED))
+            accuracy = _measure(some, folder / "-".join(f"{key}={value}" for key, value in choice.items()))
+            log.info("budget: %s: %.2f %% of the held-out pictures", _named(choice), 100 * accuracy)
+            tried["choices"].append({**choice, "accuracy": accuracy})
+        write_json(folder / "result.json", tried)
+    best = max(tried["choices"], key=lambda choice: choice["accuracy"])
+    choice = {key: best[key] for key in config.budget.choices}
+    log.info("budget: %s did best on held-out pictures (%s)", _named(choice), folder)
+    return chosen(config, choice), tried["choices"]
+
+
+def chosen(config: DistillConfig, choice: Mapping[str, Any]) -> DistillConfig:
+    """The configuration with those values at keys such as ``budget.quality``; no choice is left open in it."""
+    config = replace(config, budget=replace(config.budget, choices={}))
+    for key, value in choice.items():
+        group, _, name = key.partition(".")
+        config = replace(config, **{group: replace(getattr(config, group), **{name: value})})
+    return config
+
+
+def _measure(assembly: Assembly, folder: Path) -> float:
+    bench, config = assembly.bench, assembly.bench.config
+    assert isinstance(config, DistillConfig)
+    distilled = assembly.of(config.method)
+    lessons = StudentData.of_set(distilled, [teacher.network for teacher in assembly.teachers])
+    dynamic = distilled.header.labels == "dynamic"
+    steps = student_steps(bench, len(distilled), len(assembly.teachers), dynamic)
+    name = config.students.backbones[0]
+    return float(train_student(bench, f"{name}-auto", backbone(name), lessons, steps, _SEED, folder)["accuracy"])
+
+
+def _named(choice: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in choice.items())

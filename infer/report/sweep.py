@@ -1,0 +1,150 @@
+"""Many runs as one table and one plot: accuracy against stored bytes, and differences with their intervals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from scipy.special import stdtrit
+
+from infer.store import write_bytes
+
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one setting came to, over the seeds of its runs and their students; accuracies in 0 to 1.
+
+    ``against`` holds (mean, half width of the 95 % interval, pairs) of the paired differences to random naturals of the
+    same run, student by student; None where the runs have no such row.
+    """
+
+    dataset: str
+    setting: str
+    ipc: int
+    backbone: str
+    source: str
+    bytes: float
+    mean: float
+    std: float
+    students: int
+    against: tuple[float, float, int] | None
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, int]:
+    """Mean difference of pairs, half the width of its 95 % interval (Student's t), and the number of pairs.
+
+    One pair has no interval: infinite.
+    """
+    differences = [our - their for our, their in zip(ours, theirs, strict=True)]
+    count = len(differences)
+    if count < 2:
+        return differences[0], math.inf, count
+    error = statistics.stdev(differences) / math.sqrt(count)
+    return statistics.fmean(differences), float(stdtrit(count - 1, 0.975)) * error, count
+
+
+def lines(results: Sequence[tuple[str, Result]]) -> list[Line]:
+    """Lines of (setting, content of result.json) of every run: a setting's distilled set, its rival, and the ceiling.
+
+    Runs that differ in nothing but their seed share a setting, and their students are taken together.
+    """
+    cells: dict[tuple[str, str, int, str, str], list[tuple[Mapping[str, Any], Result]]] = {}
+    for setting, result in results:
+        for row in result["students"]:
+            key = (result["dataset"], setting, result["ipc"], row["backbone"], row["source"])
+            cells.setdefault(key, []).append((row, result))
+    made = []
+    for (dataset, setting, ipc, backbone, source), found in cells.items():
+        accuracies = [accuracy for row, _ in found for accuracy in row["accuracies"]]
+        against = None
+        if source == "distilled":
+            rival = [
+                next((r for r in result["students"] if (r["backbone"], r["source"]) == (backbone, "random")), None)
+                for _, result in found
+            ]
+            if all(rival):
+                against = paired(accuracies, [a for row in rival if row for a in row["accuracies"]])
+        size = statistics.fmean(row["bytes"] for row, _ in found)
+        spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+        mean = statistics.fmean(accuracies)
+        made.append(Line(dataset, setting, ipc, backbone, source, size, mean, spread, len(accuracies), against))
+    return made
+
+
+def write(results: Sequence[tuple[str, Result]], folder: Path) -> list[Path]:
+    """``folder``/table.csv, and a plot of every data set and student in ``folder``; returns the paths."""
+    made = lines(results)
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(
+        "dataset setting ipc student source bytes accuracy std students against_random half_interval pairs".split()
+    )
+    for line in made:
+        against = [f"{x:.6g}" for x in line.against] if line.against else ["", "", ""]
+        numbers = [f"{line.bytes:.0f}", f"{line.mean:.6g}", f"{line.std:.6g}", line.students]
+        writer.writerow([line.dataset, line.setting, line.ipc, line.backbone, line.source, *numbers, *against])
+    write_bytes(folder / "table.csv", table.getvalue().encode())
+    paths = [folder / "table.csv"]
+    for dataset, backbone in dict.fromkeys((line.dataset, line.backbone) for line in made):
+        path = folder / f"{dataset}-{backbone}.png"
+        some = [line for line in made if (line.dataset, line.backbone) == (dataset, backbone)]
+        write_bytes(path, plot(some))
+        paths.append(path)
+    return paths
+
+
+def plot(made: Sequence[Line]) -> bytes:
+    """A PNG of the lines of one data set and student: a curve for each setting over its ipc, the real set dashed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    distilled = [line for line in made if line.source == "distilled"]
+    for setting in dict.fromkeys(line.setting for line in distilled):
+        points = sorted((line for line in distilled if line.setting == setting), key=lambda line: line.bytes)
+        axes.errorbar(
+            [point.bytes for point in points],
+            [100 * point.mean for point in points],
+            [100 * point.std for point in points],
+            marker="o",
+            capsize=3,
+            label=setting,
+        )
+    real = [line for line in made if line.source == "real"]
+    if real:
+        axes.axhline(100 * real[0].mean, color="black", linestyle="--", label=f"real set, {real[0].bytes:,.0f} B")
+    axes.set(xscale="log", xlabel="stored bytes", ylabel="test accuracy, %")
+    axes.set_title(f"{made[0].dataset}, student {made[0].backbone}: mean and std")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def show(results: Sequence[tuple[str, Result]]) -> None:
+    """Print the lines."""
+    table = Table(title="Test accuracy, last epoch: mean and std over all students of a setting", title_justify="left")
+    for column in ("data", "setting", "ipc", "student", "trained on"):
+        table.add_column(column)
+    for column in ("bytes", "accuracy %", "n", "against random, 95 %"):
+        table.add_column(column, justify="right")
+    for line in lines(results):
+        against = ""
+        if line.against:
+            mean, half, _ = line.against
+            against = f"{100 * mean:+.1f}" + (f" ± {100 * half:.1f}" if math.isfinite(half) else "")
+        accuracy = f"{100 * line.mean:.1f} ± {100 * line.std:.1f}"
+        names = [line.dataset, line.setting, str(line.ipc), line.backbone, line.source]
+        table.add_row(*names, f"{line.bytes:,.0f}", accuracy, str(line.students), against)
+    Console(width=None if Console().is_terminal else 160).print(table)
