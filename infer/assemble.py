@@ -6,9 +6,11 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from infer import __version__, coding, ufc
@@ -19,16 +21,19 @@ from infer.distilled import DistilledSet, Header
 from infer.errors import UserError
 from infer.labels import Ensemble
 from infer.methods import METHODS, Given, Naturals, check
-from infer.schema import BaseConfig, MethodConfig
+from infer.schema import BaseConfig, MethodConfig, backbone
 from infer.store import digest
+from infer.students import StudentData, teach
 from infer.teachers import Teacher
-from infer.views import Views, quantise
+from infer.views import Views, bits, dequantise, quantise
 
 log = logging.getLogger("infer")
 
 _SAMPLE = 256
 _ATTEMPTS = 8
 _BATCH = 500
+RANDOM = MethodConfig("random", False, {})
+_SCOUT = 10**6  # seeds of scouts start here
 _SLACK = 128  # bytes by which a whole set's header is longer than that of one image
 
 
@@ -41,12 +46,14 @@ def split_by_images(config: BaseConfig, method: MethodConfig, classes: int) -> S
 
 @dataclass(frozen=True)
 class Assembly:
-    """What all sets of a run have in common; ``settings`` go into their headers, as where they come from."""
+    """What all sets of a run have in common; ``folder`` is the run's, ``settings`` go into the headers, as where they
+    come from."""
 
     bench: Bench
     picks: Sequence[Tensor]
     teachers: Sequence[Teacher]
     compensate: Compensators | None
+    folder: Path
     settings: Mapping[str, Any]
 
     @property
@@ -60,29 +67,31 @@ class Assembly:
     def of(self, method: MethodConfig) -> DistilledSet:
         """The set of ``method`` within the configured budget, with the configured labels."""
         config, classes = self._config, len(self.bench.data.classes)
-        kind = config.labels.kind
         if config.budget.by == "images":
             split = split_by_images(config, method, classes)
             check(self.bench.data, self.picks, split.rounds, split.naturals)
             naturals = self._naturals(method, split.naturals)
-            return self._labelled(self._compensated(*self._coded(naturals), split, kind))
-        one = self._unlabelled(Naturals(*self.bench.data.train[self.picks[0][:1]]), kind)
+            return self._labelled(self._compensated(*self._coded(naturals), split))
+        one = self._unlabelled(Naturals(*self.bench.data.train[self.picks[0][:1]]))
         header = len(one.to_bytes()) - self._image + _SLACK
-        return self._within(method, kind, config.ipc * classes * self._image - header)
+        return self._within(method, config.ipc * classes * self._image - header)
 
     def rival(self, kind: str, room: int) -> DistilledSet:
-        """Random naturals with labels of ``kind`` and the configured coding, in ``room`` bytes beside the header."""
-        return self._within(MethodConfig("random", False, {}), kind, room)
+        """Random naturals with labels of ``kind``, of no chosen views, and the configured coding, in ``room`` bytes
+        beside the header."""
+        config = replace(self._config, labels=replace(self._config.labels, kind=kind, candidates=1))
+        return replace(self, bench=replace(self.bench, config=config))._within(RANDOM, room)
 
-    def _within(self, method: MethodConfig, kind: str, room: int) -> DistilledSet:
+    def _within(self, method: MethodConfig, room: int) -> DistilledSet:
         """As many naturals, with their compensators and labels, as ``room`` bytes hold. A codec's size is found by
         trying."""
         data, classes = self.bench.data, len(self.bench.data.classes)
         per_round = len(self._config.teachers.backbones) if method.compensators else 0
         each = per_round * self._image / classes + (2 if classes > 256 else 1)
-        if kind == "static":
+        if self._config.labels.kind == "static":
             each += 2 * classes * (1 + per_round)
-        room -= self._view_count * classes if kind == "views" else 0
+        if self._config.labels.kind == "views":
+            room -= self._view_count * classes + math.ceil(self._view_count * bits(self._config.labels.candidates) / 8)
         most = max(1, min(len(data.train), int(room / (each + self._bytes_an_image()))))
         naturals = self._naturals(method, min(len(data.train), math.ceil(1.1 * most)))
         count, best = most, None
@@ -104,12 +113,12 @@ class Assembly:
             )
         rounds = len(best[1]) // classes if per_round else 0
         split = Split(classes, rounds, per_round, len(best[1]) - rounds * classes)
-        return self._labelled(self._compensated(*best, split, kind))
+        return self._labelled(self._compensated(*best, split))
 
     def _bytes_an_image(self) -> float:
         """About what a natural takes under the configured coding, from the seed's first picks."""
         count = min(_SAMPLE, len(self.bench.data.train))
-        images, _, sheets = self._coded(self._naturals(MethodConfig("random", False, {}), count))
+        images, _, sheets = self._coded(self._naturals(RANDOM, count))
         return sum(map(len, sheets)) / count if sheets else images[0].numel()
 
     def _naturals(self, method: MethodConfig, count: int) -> Naturals:
@@ -126,11 +135,9 @@ class Assembly:
         channels, height, width = naturals.images.shape[1:]
         return coding.decode(sheets, len(naturals.targets), (channels, height, width)), naturals.targets, sheets
 
-    def _compensated(
-        self, images: Tensor, targets: Tensor, sheets: tuple[bytes, ...], split: Split, kind: str
-    ) -> DistilledSet:
+    def _compensated(self, images: Tensor, targets: Tensor, sheets: tuple[bytes, ...], split: Split) -> DistilledSet:
         """With the compensators of the split, optimised on the naturals as a reader sees them."""
-        unmet = self._unlabelled(Naturals(images, targets), kind, sheets, split.compensators_per_round)
+        unmet = self._unlabelled(Naturals(images, targets), sheets, split.compensators_per_round)
         if not split.compensators:
             return unmet
         assert self.compensate is not None
@@ -138,10 +145,9 @@ class Assembly:
         u = self.compensate(images[:met].unflatten(0, rounds), targets[:met].unflatten(0, rounds))
         return replace(unmet, compensators=ufc.quantise(u.flatten(0, 1), self.bench.data.moments[1]))
 
-    def _unlabelled(
-        self, naturals: Naturals, kind: str, sheets: tuple[bytes, ...] = (), per_round: int = 0
-    ) -> DistilledSet:
+    def _unlabelled(self, naturals: Naturals, sheets: tuple[bytes, ...] = (), per_round: int = 0) -> DistilledSet:
         config, data = self._config, self.bench.data
+        kind = config.labels.kind
         provenance = {
             "dataset": data.name,
             "settings": dict(self.settings),
@@ -172,18 +178,33 @@ class Assembly:
         return max(1, round(config.labels.share * config.ipc * self._image))
 
     def _views(self, pool: int) -> Views:
-        mixing = self._config.mixing
-        how = self.bench.augmentation
-        return Views(self._view_count, pool, self._config.seed, mixing=mixing.kind, alpha=mixing.alpha, **how)
+        """How the configuration has views drawn from a pool of so many images."""
+        config, mixing = self._config, self._config.mixing
+        return Views(
+            self._view_count,
+            pool,
+            config.seed,
+            mixing=mixing.kind,
+            alpha=mixing.alpha,
+            candidates=config.labels.candidates,
+            **self.bench.augmentation,
+        )
 
     def _labelled(self, bare: DistilledSet) -> DistilledSet:
         """With its labels: of every image, or of every view."""
-        header, device = bare.header, self.bench.hardware.device
+        header = bare.header
         if header.labels in ("hard", "dynamic"):
             return bare
-        if header.labels == "views":
-            header = replace(header, views=asdict(self._views(bare.pool)))
-            bare = replace(bare, header=header)
+        if header.views is None:
+            return replace(bare, labels=self._labels(bare).half())
+        views = self._views(bare.pool)
+        first = replace(bare, header=replace(header, views=asdict(views)))
+        first = replace(first, labels=quantise(self._labels(first)))
+        return self._chosen(first) if views.candidates > 1 else first
+
+    def _labels(self, bare: DistilledSet) -> Tensor:
+        """The teachers' labels of every item of ``bare``: float32 [len, C]."""
+        header, device = bare.header, self.bench.hardware.device
         networks = [teacher.network for teacher in self.teachers]
         ensemble = Ensemble(networks, header.space, header.temperature).to(device)
         log.info("labels of %d %s by %d teachers", len(bare), "views" if bare.views else "images", len(networks))
@@ -192,5 +213,30 @@ class Assembly:
             ensemble(ufc.normalise(bare.images(numbers).to(device), mean, std)).cpu()
             for numbers in torch.arange(len(bare)).split(_BATCH)
         ]
-        labels = torch.cat(found)
-        return replace(bare, labels=quantise(labels) if bare.views else labels.half())
+        return torch.cat(found)
+
+    @torch.no_grad()
+    def _chosen(self, first: DistilledSet) -> DistilledSet:
+        """Of every view the candidate whose label a scout misses most: what students of such views still get wrong.
+
+        The scout is a student of every view's ``first`` candidate. Rivals and later students have other seeds.
+        """
+        bench, config, views = self.bench, self._config, first.views
+        assert views is not None
+        name, seed = config.students.backbones[0], _SCOUT + config.seed
+        lessons = StudentData.of_set(first, [])
+        with torch.enable_grad():
+            scout, _ = teach(bench, f"{name}-scout", backbone(name), lessons, config.labels.scout, seed, self.folder)
+        scout.to(bench.hardware.device).eval()
+        misses, labels = [], list[Tensor]()
+        for number in range(views.candidates):
+            other = replace(first, choices=torch.full((views.count,), number))
+            labels.append(quantise(self._labels(other)))
+            found = []
+            for some in torch.arange(views.count).split(_BATCH):
+                logits = scout(other.images(some).to(scout.device)) / first.header.temperature
+                target = dequantise(labels[-1][some]).to(logits.device)
+                found.append(F.kl_div(logits.log_softmax(dim=1), target, reduction="none").sum(dim=1).cpu())
+            misses.append(torch.cat(found))
+        choices = torch.stack(misses).argmax(dim=0)
+        return replace(first, choices=choices, labels=torch.stack(labels)[choices, torch.arange(views.count)])

@@ -3,8 +3,8 @@
 The file is safetensors: ``naturals`` uint8 [N, ch, H, W], or in its place ``sheets`` uint8 [bytes], the files of
 infer/coding.py one behind the other; ``targets`` [N] (the smallest unsigned integers that hold them); ``compensators``
 int8 [U, ch, H, W] in steps of ``step`` pixel levels; ``labels`` float16 [N + P, C], or uint8 [V, C] of views
-(infer/views.py), or none where they are hard or dynamic; and one metadata entry, ``infer``: the JSON of
-:class:`Header`.
+(infer/views.py), with ``choices`` where these are chosen among candidates, or none where labels are hard or dynamic;
+and one metadata entry, ``infer``: the JSON of :class:`Header`.
 
 Nothing says which natural a compensator is added to, because the order does: the j-th natural of a class belongs to
 round j, and compensator i to round ``i // compensators_per_round``. It meets every natural of that round.
@@ -31,7 +31,7 @@ from infer.budget import Ledger
 from infer.errors import UserError
 from infer.labels import distribution
 from infer.store import write_bytes
-from infer.views import Drawn, Views, dequantise
+from infer.views import Drawn, Views, bits, dequantise, pack, unpack
 
 VERSION = 2
 _LARGEST_SIDE = 4096
@@ -70,6 +70,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     labels: Tensor | None
     header: Header
     coded: tuple[bytes, ...] = ()
+    choices: Tensor | None = None
 
     def to(self, device: torch.device) -> DistilledSet:
         """The same set with its tensors on ``device``, where batches are then composed."""
@@ -116,7 +117,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     @cached_property
     def _drawn(self) -> Drawn:
         assert self.views is not None
-        return Drawn(*(part.to(self.device) for part in self.views.drawn))
+        return Drawn(*(part.to(self.device) for part in self.views.drawn(self.choices)))
 
     def __len__(self) -> int:
         return self.views.count if self.views else self.pool
@@ -168,8 +169,11 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def label_bytes(self) -> int:
-        """Bytes of labels: stored ones, or the teachers that give them."""
-        return self.header.label_bytes if self.labels is None else self.labels.nbytes
+        """Bytes of labels: stored ones, and which views they are of, or the teachers that give them."""
+        if self.labels is None:
+            return self.header.label_bytes
+        chosen = self.views.count * bits(self.views.candidates) if self.views and self.choices is not None else 0
+        return self.labels.nbytes + -(-chosen // 8)
 
     @property
     def payload(self) -> int:
@@ -197,6 +201,8 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         }
         if self.labels is not None:
             tensors["labels"] = self.labels
+        if self.choices is not None and self.views:
+            tensors["choices"] = pack(self.choices, self.views.candidates)
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         return to_safetensors(tensors, metadata={"infer": json.dumps(asdict(header), sort_keys=True)})
 
@@ -261,7 +267,12 @@ def load(path: str | Path) -> DistilledSet:
     compensators = tensors["compensators"]
     coded = _cut(tensors["sheets"], header.sheets) if header.sheets else ()
     naturals = _decoded(path, coded, len(targets), compensators.shape[1:]) if coded else tensors["naturals"]
-    distilled = DistilledSet(naturals, targets, compensators, labels, header, coded)
+    choices = None
+    if header.views and header.views["candidates"] > 1:
+        choices = unpack(tensors["choices"], header.views["count"], header.views["candidates"])
+        if int(choices.max()) >= header.views["candidates"]:
+            raise UserError(f"{path}: it names a view that is none of {header.views['candidates']} candidates")
+    distilled = DistilledSet(naturals, targets, compensators, labels, header, coded, choices)
     if header.views and header.views["pool"] != distilled.pool:
         raise UserError(f"{path}: its views are of {header.views['pool']} images, but it holds {distilled.pool}")
     if labels is not None and len(labels) != len(distilled):
@@ -326,6 +337,7 @@ def _views_in_range(views: Any) -> bool:
     if views is None:
         return True
     known = {"count": int, "pool": int, "seed": int, "crop": int, "flip": bool, "mixing": str, "alpha": float}
+    known["candidates"] = int
     return (
         isinstance(views, dict)
         and set(views) == {*known, "resized_crop"}
@@ -333,6 +345,7 @@ def _views_in_range(views: Any) -> bool:
         and views["count"] > 0
         and views["pool"] > 0
         and views["seed"] >= 0
+        and 1 <= views["candidates"] <= 256
         and 0 <= views["crop"] <= _LARGEST_SIDE
         and views["mixing"] in ("mixup", "cutmix", "none")
         and views["alpha"] > 0
@@ -361,9 +374,12 @@ def _check(path: Path, header: Header, tensors: dict[str, tuple[str, tuple[int, 
         and count > 0
         and compensators[0] % max(1, header.compensators_per_round) == 0
         and (compensators[0] == 0 or header.compensators_per_round > 0)
-        and set(tensors) <= {pixels, "targets", "compensators", "labels"}
+        and set(tensors) <= {pixels, "targets", "compensators", "labels", "choices"}
         and ("labels" in tensors) == (header.labels in ("static", "views"))
     )
+    views = header.views or {"count": 0, "candidates": 1}
+    packed = -(-views["count"] * bits(views["candidates"]) // 8)
+    fits = fits and tensors.get("choices", ("U8", (0,))) == ("U8", (packed,))
     if "labels" in tensors:
         dtype, shape = tensors["labels"]
         fits = fits and len(shape) == 2 and shape[1] == classes and shape[0] > 0

@@ -16,7 +16,7 @@ from torch import nn
 
 from infer import __version__
 from infer.allocate import allocate
-from infer.assemble import Assembly, split_by_images
+from infer.assemble import RANDOM, Assembly, split_by_images
 from infer.backbones import frozen
 from infer.bench import Bench
 from infer.compare import compare, scores
@@ -28,7 +28,7 @@ from infer.errors import UserError
 from infer.fitting import Hardware, metrics_logger, rank
 from infer.methods import check
 from infer.report import pictures, table
-from infer.schema import BaseConfig, DatasetConfig, DistillConfig, MethodConfig, TrainConfig, backbone
+from infer.schema import BaseConfig, DatasetConfig, DistillConfig, TrainConfig, backbone
 from infer.store import claim, digest, read_json, write_json
 from infer.students import StudentData, student_steps, train_student
 from infer.teachers import check_backbones, check_network, load_weights, train_teacher, train_teachers
@@ -103,7 +103,7 @@ def _distill(bench: Bench, folder: Path, file: Path, settings: Mapping[str, Any]
     assert isinstance(config, DistillConfig)
     teachers = train_teachers(bench)
     compensate = Compensators(bench, teachers, folder)
-    assembly = Assembly(bench, data.picks(config.seed), teachers, compensate, settings)
+    assembly = Assembly(bench, data.picks(config.seed), teachers, compensate, folder, settings)
     config, choices = allocate(assembly)
     assembly = replace(assembly, bench=replace(bench, config=config))
     start = time.perf_counter()
@@ -167,7 +167,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         if config.labels.kind != "hard":
             check_backbones(bench, [])
             made = train_teachers(bench)
-        distilled = Assembly(bench, data.picks(config.seed), made, None, {}).of(MethodConfig("random", False, {}))
+        where = Path(config.output, "train", data.name, name, what)
+        distilled = Assembly(bench, data.picks(config.seed), made, None, where, {}).of(RANDOM)
         teachers = [teacher.network for teacher in made]
     settings = bench.identity(file=digest(distilled.to_bytes()), **_settings(config))
     folder = claim(Path(config.output, "train", data.name, name, what, f"seed{config.seed}"), settings)

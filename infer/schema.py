@@ -203,7 +203,7 @@ class BudgetConfig:
             _one_of(f"{at}codec", self.codec, ["avif", "webp", "jpeg"])
         _within(f"{at}quality", self.quality, 0, 100)
         for key, values in self.choices.items():
-            _one_of(f"{at}choices", key, ["budget.codec", "budget.quality", "labels.share"])
+            _one_of(f"{at}choices", key, ["budget.codec", "budget.quality", "labels.share", "labels.candidates"])
             if not values:
                 raise UserError(f"{at}choices.{key}={values}: give one value or more")
 
@@ -230,10 +230,14 @@ class LabelsConfig:
     kind: str = MISSING
     space: str = MISSING
     share: float = MISSING
+    candidates: int = MISSING
+    scout: int = MISSING
 
     def _check(self, at: str) -> None:
         _one_of(f"{at}kind", self.kind, ["static", "views", "dynamic", "hard"])
         _within(f"{at}share", self.share, 1e-4, 100)
+        _one_of(f"{at}candidates", self.candidates, [1, 2, 4, 16, 256])
+        _within(f"{at}scout", self.scout, 1, 10**7)
         _one_of(f"{at}space", self.space, ["logits", "probabilities"])
 
 

@@ -99,6 +99,17 @@ def train_student(
     result = read_json(folder / "result.json")
     if result is not None:
         return result
+    module, seconds = teach(bench, name, options, source, steps, seed, folder)
+    result = {"accuracy": bench.accuracy(module), "seconds": round(seconds, 2), "steps": steps}
+    write_json(folder / "result.json", result)
+    forget(folder, "student")
+    return result
+
+
+def teach(
+    bench: Bench, name: str, options: BackboneConfig, source: StudentData, steps: int, seed: int, folder: Path
+) -> tuple[StudentModule, float]:
+    """A trained student and the seconds it took; its checkpoints lie in ``folder``."""
     recipe, mixing = bench.config.recipe.student, bench.config.mixing
     torch.manual_seed(seed)
     network = bench.network(options)
@@ -117,7 +128,4 @@ def train_student(
 
     draw = partial(student_batch, source.naturals, source.composed, recipe.batch, mixing.natural_ratio, seed)
     seconds = bench.fit(module, source, draw, steps, seed, folder, "student")
-    result = {"accuracy": bench.accuracy(module), "seconds": round(seconds, 2), "steps": steps}
-    write_json(folder / "result.json", result)
-    forget(folder, "student")
-    return result
+    return module, seconds

@@ -1,7 +1,8 @@
 """Views: pictures that a file need not hold, because a seed draws them from those it holds.
 
 A view is two images of the pool (naturals and composed), each cropped and flipped, mixed with each other. Which two,
-where cut and how mixed follows from the seed; only the teachers' label of the result is stored, C bytes.
+where cut and how mixed follows from the seed; only the teachers' label of the result is stored, C bytes. Of several
+candidates the most telling may be chosen, for some bits more: which one it was.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Views:
-    """How views are drawn: ``count`` of them from a pool of ``pool`` images.
+    """How views are drawn: ``count`` of them, each of so many ``candidates``, from a pool of ``pool`` images.
 
     The numbers are the raw stream of NumPy's Philox generator, which NumPy promises not to change, and not a library's
     distributions, which may: a file must mean the same in ten years. Every image is the first of as many views as any
@@ -51,15 +52,26 @@ class Views:
     resized_crop: float | None
     mixing: str
     alpha: float
+    candidates: int = 1
+
+    def drawn(self, choices: Tensor | None = None) -> Drawn:
+        """All views' draws: of each the candidate that ``choices`` int64 [V] names, the first where None."""
+        drawn = self._candidates
+        if self.candidates == 1:
+            return drawn
+        numbers = torch.arange(self.count)
+        numbers = numbers if choices is None else numbers + self.count * choices
+        return Drawn(*(part[numbers] for part in drawn))
 
     @cached_property
-    def drawn(self) -> Drawn:
-        """All views' draws."""
+    def _candidates(self) -> Drawn:
+        """The draws of every view's first candidate, then those of every second one, and so on."""
+        count = self.count * self.candidates
         stream = np.random.Philox(key=self.seed)
-        passes = -(-self.count // self.pool)
-        order = np.argsort(_uniform(stream, passes, self.pool), axis=1, kind="stable").reshape(-1)[: self.count]
-        own, other = _uniform(stream, self.count, DRAWS), _uniform(stream, self.count, DRAWS)
-        rest = _uniform(stream, self.count, 4)
+        passes = -(-count // self.pool)
+        order = np.argsort(_uniform(stream, passes, self.pool), axis=1, kind="stable").reshape(-1)[:count]
+        own, other = _uniform(stream, count, DRAWS), _uniform(stream, count, DRAWS)
+        rest = _uniform(stream, count, 4)
         second = (rest[:, 0] * self.pool).astype(np.int64)
         weight = betaincinv(self.alpha, self.alpha, rest[:, 1])
         floats = (torch.from_numpy(part).float() for part in (own, other, weight, rest[:, 2:]))
@@ -94,3 +106,23 @@ def dequantise(stored: Tensor) -> Tensor:
     """Probabilities float32 [V, C] that sum to one, from :func:`quantise`'s."""
     shares = stored.float()
     return shares / shares.sum(dim=1, keepdim=True)
+
+
+def bits(candidates: int) -> int:
+    """Bits that a choice among so many takes: 0, 1, 2, 4 or 8, so that a byte holds whole ones."""
+    return next(size for size in (0, 1, 2, 4, 8) if candidates <= 2**size)
+
+
+def pack(choices: Tensor, candidates: int) -> Tensor:
+    """Choices int64 [V] among ``candidates`` (2 to 256) as bytes: uint8 [ceil(V * bits / 8)]."""
+    each = bits(candidates)
+    lanes = 8 // each
+    padded = torch.nn.functional.pad(choices, (0, -len(choices) % lanes)).view(-1, lanes)
+    return (padded << (each * torch.arange(lanes))).sum(dim=1).to(torch.uint8)
+
+
+def unpack(packed: Tensor, count: int, candidates: int) -> Tensor:
+    """The first ``count`` choices int64 [V] of :func:`pack`'s bytes."""
+    each = bits(candidates)
+    shifts = each * torch.arange(8 // each)
+    return ((packed.long()[:, None] >> shifts) & (2**each - 1)).view(-1)[:count]

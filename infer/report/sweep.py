@@ -19,6 +19,11 @@ from infer.store import write_bytes
 
 Result = Mapping[str, Any]
 
+_COLUMNS = (
+    *("dataset", "setting", "ipc", "student", "source", "bytes", "accuracy", "std", "students"),
+    *("against_random", "half_interval", "pairs"),
+)
+
 
 @dataclass(frozen=True)
 class Line:
@@ -86,9 +91,7 @@ def write(results: Sequence[tuple[str, Result]], folder: Path) -> list[Path]:
     made = lines(results)
     table = io.StringIO()
     writer = csv.writer(table)
-    writer.writerow(
-        "dataset setting ipc student source bytes accuracy std students against_random half_interval pairs".split()
-    )
+    writer.writerow(_COLUMNS)
     for line in made:
         against = [f"{x:.6g}" for x in line.against] if line.against else ["", "", ""]
         numbers = [f"{line.bytes:.0f}", f"{line.mean:.6g}", f"{line.std:.6g}", line.students]
