@@ -22,25 +22,18 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from infer import schema
-from infer.budget import infer_split
+from infer.assemble import Assembly
+from infer.bench import Bench
+from infer.compensators import Compensators
 from infer.fitting import Hardware
 from infer.lit import CompensatorModule, UFCOptions
-from infer.methods import infer
 from infer.runs import read
-from infer.stages import (
-    Bench,
-    Compensators,
-    StudentData,
-    Teacher,
-    labelled,
-    student_steps,
-    train_student,
-    train_teachers,
-)
+from infer.students import StudentData, student_steps, train_student
+from infer.teachers import Teacher, train_teachers
 
 
 def serially(teachers: list[Teacher], bench: Bench) -> Callable[[Tensor, Tensor], Tensor]:
-    """What methods call to get compensators, by the reference."""
+    """What an assembly calls to get compensators, by the reference."""
     how = UFCOptions(**asdict(bench.config.recipe.ufc))
 
     def compensate(naturals: Tensor, targets: Tensor) -> Tensor:
@@ -84,14 +77,13 @@ def main() -> None:
     cases = []
     for seed in range(options.seeds):
         bench = Bench(data, replace(config, seed=seed), hardware)
-        split = infer_split(config.ipc, len(data.classes), len(teachers), False)
         with tempfile.TemporaryDirectory() as folder:
             paths = {"reference": serially(teachers, bench), "ours": Compensators(bench, teachers, Path(folder))}
             case: dict[str, object] = {"seed": seed}
             for name, compensate in paths.items():
                 losses: list[float] = []
-                stored = infer.distil(data, split, data.picks(seed), watched(compensate, teachers, bench, losses))
-                distilled = labelled(bench, stored, split, teachers, config.labels.kind, {})
+                seen = watched(compensate, teachers, bench, losses)
+                distilled = Assembly(bench, data.picks(seed), teachers, seen, Path(folder), {}).of(config.method)
                 steps = student_steps(bench, len(distilled), len(teachers), False)
                 student = config.students.backbones[0]
                 where = Path(folder, name)

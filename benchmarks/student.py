@@ -25,13 +25,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from infer import ufc
-from infer.data.batches import Indices, augment, loader
+from infer.augment import DRAWS, augment
+from infer.data.batches import Indices, loader
 from infer.distilled import DistilledSet, Header
 from infer.fitting import Hardware, fit
 from infer.labels import distillation_loss, distribution
 from infer.lit import Optimiser, StudentModule
 from infer.mixing import mix, mix_labels, student_batch
-from infer.stages import StudentData
+from infer.students import StudentData
 
 BATCH, CROP, ALPHA, TEMPERATURE = 64, 4, 0.8, 4.0
 MEAN, STD = torch.tensor([0.49, 0.48, 0.45]), torch.tensor([0.25, 0.24, 0.26])
@@ -99,7 +100,7 @@ class Draw:
 def from_files(network: nn.Module, files: Files, steps: int, workers: int, device: str) -> list[Tensor]:
     """The reference; returns the loss of every step."""
     network = copy.deepcopy(network).to(device).train().requires_grad_(True)
-    adam = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.01)
+    adam = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     losses = []
     batches = DataLoader(files, batch_sampler=Draw(len(files), steps), num_workers=workers, pin_memory=device == "cuda")
@@ -158,7 +159,8 @@ def data_seconds(distilled: DistilledSet, device: str, steps: int = 200) -> floa
     def make() -> None:
         for step in range(steps):
             images, labels = source[student_batch(len(distilled), 0, BATCH, None, 0, step).to(device)]
-            images = ufc.normalise(augment(images, CROP, True), mean, std).contiguous(memory_format=torch.channels_last)
+            images = augment(images, torch.rand(BATCH, DRAWS), CROP, True)
+            images = ufc.normalise(images, mean, std).contiguous(memory_format=torch.channels_last)
             images, partner, weight = mix(images, "mixup", ALPHA)
             mix_labels(labels, partner, weight)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from torch import Tensor
 from infer import __version__, coding, ufc
 from infer.bench import Bench
 from infer.budget import Split, infer_split, natural_split
-from infer.compensators import Compensators
 from infer.distilled import DistilledSet, Header
 from infer.errors import UserError
 from infer.labels import Ensemble
@@ -46,13 +45,17 @@ def split_by_images(config: BaseConfig, method: MethodConfig, classes: int) -> S
 
 @dataclass(frozen=True)
 class Assembly:
-    """What all sets of a run have in common; ``folder`` is the run's, ``settings`` go into the headers, as where they
-    come from."""
+    """What all sets of a run have in common.
+
+    ``compensate(naturals uint8 [K, C, ch, H, W], targets int64 [K, C])`` optimises the compensators of K rounds against
+    every teacher: float32 [K, M, ch, H, W], normalised units. ``folder`` is the run's; ``settings`` go into the
+    headers, as where they come from.
+    """
 
     bench: Bench
     picks: Sequence[Tensor]
     teachers: Sequence[Teacher]
-    compensate: Compensators | None
+    compensate: Callable[[Tensor, Tensor], Tensor] | None
     folder: Path
     settings: Mapping[str, Any]
 

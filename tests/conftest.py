@@ -23,6 +23,7 @@ TINY = [
     "recipe.student.steps=20",
     "recipe.student.real_epochs=1",
     "students.seeds=2",
+    "students.sources=[distilled,random,random_hard,real]",
     "trainer=cpu",
 ]
 """A digits run of seconds: every stage, few steps."""

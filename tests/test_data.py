@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from infer.budget import Split
 from infer.data import Pictures, Splits, Streamed, sources
 from infer.data.layout import Layout
 from infer.errors import UserError
-from infer.methods.stored import naturals
+from infer.methods import check
+from infer.methods.given import in_turn
 
 
 def read(root, side=16, channels=3, test_fraction=0.25, stream=False):
@@ -204,10 +204,20 @@ def test_naturals_are_a_round_of_every_class_then_in_turn_from_those_that_have_m
     part = Pictures(torch.arange(11, dtype=torch.uint8).view(-1, 1, 1, 1), targets)
     data = Splits("s", ["a", "b", "c"], part, part)
     picks = [torch.tensor([4, 3, 2, 1, 0]), torch.tensor([5, 6]), torch.tensor([7, 8, 9, 10])]
-    images, found = naturals(data, Split(3, 2, 1, extra=4), picks)
-    assert images.flatten().tolist() == [4, 5, 7, 3, 6, 8, 2, 9, 1, 10]
-    assert torch.equal(found, targets[images.flatten().long()])
+    order = in_turn(picks)[:10]
+    assert order.tolist() == [4, 5, 7, 3, 6, 8, 2, 9, 1, 10]
     with pytest.raises(UserError, match="needs 3 train pictures of every class, but b has 2"):
-        naturals(data, Split(3, 3, 1), picks)
+        check(data, picks, 3, 9)
     with pytest.raises(UserError, match="asks for 12 train pictures, but there are 11"):
-        naturals(data, Split(3, 2, 1, extra=6), picks)
+        check(data, picks, 2, 12)
+
+
+def test_what_is_held_out_is_of_the_train_pictures():
+    splits = sources.digits("digits", 0.2, 0)
+    held = splits.held_out(0.25, 0)
+    assert len(held.train) + len(held.test) == len(splits.train)
+    assert torch.equal(held.train.targets.bincount() + held.test.targets.bincount(), splits.train.targets.bincount())
+    assert all(torch.equal(a, b) for a, b in zip(held.moments, splits.moments, strict=True))
+    known = {image.tobytes() for image in splits.test.images.numpy()}
+    assert not known & {image.tobytes() for image in held.test.images.numpy()}
+    assert held.fingerprint != splits.fingerprint

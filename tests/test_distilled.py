@@ -128,7 +128,8 @@ def damaged(made: DistilledSet, change) -> bytes:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda t, h: h.update(version=2), "format version 2"),
+        (lambda t, h: h.update(version=3), "format version 3.*update infer"),
+        (lambda t, h: h.update(version=1), "format version 1.*distil it anew"),
         (lambda t, h: h.pop("mean"), "incomplete or foreign: mean"),
         (lambda t, h: h.update(mosaic="avif"), "incomplete or foreign: mosaic"),
         (lambda t, h: h.update(compensators_per_round="2"), "out of range"),

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infer.data.batches import augment, in_order, loader, random_box, resized
-from infer.mixing import mix, mix_labels, passes, student_batch
+from infer.augment import DRAWS, augment, random_box, resized
+from infer.data.batches import in_order, loader
+from infer.mixing import blend, mix, mix_labels, passes, student_batch
 
 
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 200), st.integers(0, 9))
@@ -35,9 +36,11 @@ def test_mixup_interpolates_images_and_labels_alike():
     torch.manual_seed(0)
     images, labels = torch.rand(8, 3, 6, 6), torch.rand(8, 4)
     mixed, partner, weight = mix(images, "mixup", 0.8)
-    assert 0 < weight < 1
-    torch.testing.assert_close(mixed, weight * images + (1 - weight) * images[partner])
-    torch.testing.assert_close(mix_labels(labels, partner, weight), weight * labels + (1 - weight) * labels[partner])
+    assert weight.unique().shape == (1,)  # one for the batch
+    lam = float(weight[0])
+    assert 0 < lam < 1
+    torch.testing.assert_close(mixed, lam * images + (1 - lam) * images[partner])
+    torch.testing.assert_close(mix_labels(labels, partner, weight), lam * labels + (1 - lam) * labels[partner])
 
 
 def test_cutmix_weighs_labels_by_area():
@@ -47,8 +50,19 @@ def test_cutmix_weighs_labels_by_area():
     mixed, partner, weight = mix(images, "cutmix", 1.0)
     for i in range(5):
         if partner[i] != i:
-            assert (mixed[i] == images[i]).float().mean().item() == pytest.approx(weight.item())
+            assert (mixed[i] == images[i]).float().mean().item() == pytest.approx(weight[i].item())
     assert images.unique().tolist() == [0, 1, 2, 3, 4]  # the batch itself is left alone
+
+
+def test_a_box_of_its_own_for_each_pair():
+    images, partners = torch.zeros(6, 1, 8, 8), torch.ones(6, 1, 8, 8)
+    weight, corner = torch.tensor([0.0, 0.25, 0.5, 0.75, 0.9, 1.0]), torch.rand(6, 2)
+    mixed, shares = blend(images, partners, "cutmix", weight, corner)
+    torch.testing.assert_close(1 - mixed.mean(dim=(1, 2, 3)), shares)
+    assert shares.tolist() == [0.0, 1 - 36 / 64, 1 - 25 / 64, 1 - 16 / 64, 1 - 4 / 64, 1.0]
+    for picture in mixed[1:5, 0]:
+        rows, columns = picture.any(dim=1).nonzero(), picture.any(dim=0).nonzero()
+        assert picture.sum() == (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)  # one whole box
 
 
 def test_no_mixing_changes_nothing():
@@ -61,7 +75,7 @@ def test_no_mixing_changes_nothing():
 def test_augment_crops_and_flips_each_image_for_itself():
     torch.manual_seed(0)
     images = torch.arange(1, 1 + 64 * 2 * 5 * 6).view(64, 2, 5, 6)
-    out = augment(images, crop=2, flip=True)
+    out = augment(images, torch.rand(64, DRAWS), crop=2, flip=True)
     assert out.shape == images.shape
     found = set()
     for before, after in zip(images, out, strict=True):
@@ -82,7 +96,7 @@ def test_augment_crops_and_flips_each_image_for_itself():
         found.add(matches[0])
     assert len(found) > 20
     assert {flipped for *_, flipped in found} == {False, True}
-    assert augment(images, crop=0, flip=False) is images
+    assert augment(images, torch.rand(64, DRAWS), crop=0, flip=False) is images
 
 
 def test_batches_go_on_where_a_stopped_run_was():
@@ -96,7 +110,7 @@ def test_resized_crops_are_boxes_of_the_picture_of_at_least_that_share():
     torch.manual_seed(0)
     ramp = torch.arange(64.0).expand(64, 64)
     images = torch.stack([ramp, ramp.T]).expand(256, -1, -1, -1)
-    cropped = augment(images, 0, True, 0.25)
+    cropped = augment(images, torch.rand(256, DRAWS), 0, True, 0.25)
     assert cropped.shape == images.shape
     wide = cropped[:, 0, 32, -1] - cropped[:, 0, 32, 0]  # levels across: what is left of the width, signed by the flip
     high = cropped[:, 1, -1, 32] - cropped[:, 1, 0, 32]

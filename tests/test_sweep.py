@@ -1,0 +1,68 @@
+"""What many runs come to."""
+
+import csv
+import math
+
+import pytest
+from scipy import stats
+
+from infer.compare import scores
+from infer.report import sweep
+
+
+def result(ipc: int, ours: list[float], theirs: list[float], size: int) -> dict:
+    def row(source: str, accuracies: list[float], stored: int) -> dict:
+        return {"backbone": "net", "source": source, "accuracies": accuracies, "bytes": stored}
+
+    rows = [row("distilled", ours, size), row("random", theirs, size - 1), row("real", [0.9, 0.92], 10**6)]
+    return {"dataset": "data", "ipc": ipc, "students": rows}
+
+
+RUNS = [
+    ("method=a", result(1, [0.50, 0.54], [0.48, 0.50], 100)),
+    ("method=a", result(1, [0.52, 0.55], [0.47, 0.52], 102)),
+    ("method=a", result(10, [0.60, 0.64], [0.60, 0.60], 1000)),
+    ("method=b", result(1, [0.40], [0.41], 90)),
+]
+
+
+def test_seeds_of_a_setting_are_taken_together():
+    line = next(x for x in sweep.lines(RUNS) if (x.setting, x.ipc, x.source) == ("method=a", 1, "distilled"))
+    assert line.students == 4
+    assert line.mean == pytest.approx(0.5275)
+    assert line.bytes == 101
+    mean, half, pairs = line.against
+    test = stats.ttest_rel([0.50, 0.54, 0.52, 0.55], [0.48, 0.50, 0.47, 0.52])
+    low, high = test.confidence_interval(0.95)
+    assert pairs == 4
+    assert (mean - half, mean + half) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_one_pair_claims_nothing():
+    assert sweep.paired([0.5], [0.4]) == (pytest.approx(0.1), math.inf, 1)
+    sweep.show(RUNS)
+
+
+def test_the_table_and_the_plots_are_written(tmp_path):
+    paths = sweep.write(RUNS, tmp_path)
+    assert [path.name for path in paths] == ["table.csv", "data-net.png"]
+    with paths[0].open() as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 9
+    assert {row["against_random"] for row in rows if row["source"] == "real"} == {""}
+    assert paths[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_label_robust_score():
+    """Against the formula, and against its ends: as good as can be, 1; as bad, 0."""
+
+    def row(source: str, accuracy: float) -> dict:
+        return {"backbone": "net", "source": source, "accuracy_mean": accuracy}
+
+    rows = [row("distilled", 0.6), row("distilled_hard", 0.4), row("random", 0.5), row("real", 0.9)]
+    found = scores(rows, "net")
+    assert found["improvement"] == pytest.approx(0.1)
+    assert found["hard_recovery"] == pytest.approx(0.5)
+    a = 0.5 * 0.1 - 0.5 * 0.5
+    assert found["label_robust"] == pytest.approx((math.exp(a) - math.exp(-1)) / (math.e - math.exp(-1)))
+    assert scores(rows[:3], "net") is None
