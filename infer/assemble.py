@@ -182,13 +182,12 @@ class Assembly:
 
     def _views(self, pool: int) -> Views:
         """How the configuration has views drawn from a pool of so many images."""
-        config, mixing = self._config, self._config.mixing
+        config = self._config
         return Views(
             self._view_count,
             pool,
             config.seed,
-            mixing=mixing.kind,
-            alpha=mixing.alpha,
+            mixing=config.labels.mixing,
             candidates=config.labels.candidates,
             **self.bench.augmentation,
         )

@@ -336,8 +336,7 @@ def _views_in_range(views: Any) -> bool:
     """Whether the arguments of views are all there, of their types and sane."""
     if views is None:
         return True
-    known = {"count": int, "pool": int, "seed": int, "crop": int, "flip": bool, "mixing": str, "alpha": float}
-    known["candidates"] = int
+    known = {"count": int, "pool": int, "seed": int, "crop": int, "flip": bool, "mixing": str, "candidates": int}
     return (
         isinstance(views, dict)
         and set(views) == {*known, "resized_crop"}
@@ -348,7 +347,6 @@ def _views_in_range(views: Any) -> bool:
         and 1 <= views["candidates"] <= 256
         and 0 <= views["crop"] <= _LARGEST_SIDE
         and views["mixing"] in ("mixup", "cutmix", "none")
-        and views["alpha"] > 0
         and (views["resized_crop"] is None or 0 < views["resized_crop"] <= 1)
     )
 

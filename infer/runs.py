@@ -125,6 +125,7 @@ def _distill(bench: Bench, folder: Path, file: Path, settings: Mapping[str, Any]
         "method": config.method.name,
         "ipc": config.ipc,
         "seed": config.seed,
+        "published": config.published,
         "budget": {**asdict(config.budget), "label_share": config.labels.share},
         "choices": choices,
         "recipe": asdict(config.recipe.student),
@@ -184,7 +185,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
 def _settings(config: BaseConfig) -> dict[str, Any]:
     """The part of a configuration that decides what a run makes: not where it lies, who watches, or on what machine."""
     content = asdict(config)
-    for key in ("output", "logger", "trainer", "dataset", "distill"):
+    for key in ("output", "logger", "trainer", "dataset", "distill", "published"):
         content.pop(key, None)
     return content
 

@@ -230,12 +230,14 @@ class LabelsConfig:
     kind: str = MISSING
     space: str = MISSING
     share: float = MISSING
+    mixing: str = MISSING
     candidates: int = MISSING
     scout: int = MISSING
 
     def _check(self, at: str) -> None:
         _one_of(f"{at}kind", self.kind, ["static", "views", "dynamic", "hard"])
         _within(f"{at}share", self.share, 1e-4, 100)
+        _one_of(f"{at}mixing", self.mixing, ["mixup", "cutmix", "none"])
         _one_of(f"{at}candidates", self.candidates, [1, 2, 4, 16, 256])
         _within(f"{at}scout", self.scout, 1, 10**7)
         _one_of(f"{at}space", self.space, ["logits", "probabilities"])
@@ -329,6 +331,7 @@ class DistillConfig(BaseConfig):
 
     method: MethodConfig = field(default_factory=MethodConfig)
     distill: UFCPasses = field(default_factory=UFCPasses)
+    published: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 
 from infer.augment import DRAWS, augment
@@ -41,7 +40,7 @@ class Views:
 
     The numbers are the raw stream of NumPy's Philox generator, which NumPy promises not to change, and not a library's
     distributions, which may: a file must mean the same in ten years. Every image is the first of as many views as any
-    other, within one.
+    other, within one; the weight of the first is uniform in 0 to 1.
     """
 
     count: int
@@ -51,7 +50,6 @@ class Views:
     flip: bool
     resized_crop: float | None
     mixing: str
-    alpha: float
     candidates: int = 1
 
     def drawn(self, choices: Tensor | None = None) -> Drawn:
@@ -73,8 +71,7 @@ class Views:
         own, other = _uniform(stream, count, DRAWS), _uniform(stream, count, DRAWS)
         rest = _uniform(stream, count, 4)
         second = (rest[:, 0] * self.pool).astype(np.int64)
-        weight = betaincinv(self.alpha, self.alpha, rest[:, 1])
-        floats = (torch.from_numpy(part).float() for part in (own, other, weight, rest[:, 2:]))
+        floats = (torch.from_numpy(part).float() for part in (own, other, rest[:, 1], rest[:, 2:]))
         return Drawn(torch.from_numpy(order), torch.from_numpy(second), *floats)
 
     def images(self, drawn: Drawn, of_pool: Callable[[Tensor], Tensor], numbers: Tensor) -> Tensor:

@@ -38,6 +38,16 @@ def comparison(result: Mapping[str, Any]) -> Table:
     return table
 
 
+def published_lines(result: Mapping[str, Any]) -> list[str]:
+    """Of an experiment, the published figure of each student, ours, and the difference."""
+    ours = {row["backbone"]: 100 * row["accuracy_mean"] for row in result["students"] if row["source"] == "distilled"}
+    return [
+        f"{name}: published {figure:.1f} %, here {ours[name]:.1f} %, difference {ours[name] - figure:+.1f}"
+        for name, figure in result["published"].items()
+        if name in ours
+    ]
+
+
 def scores_line(result: Mapping[str, Any]) -> str | None:
     """DD-Ranking's label-robust score, where the run has what it takes."""
     found = [f"{name} {score['label_robust']:.3f}" for name, score in result["scores"].items() if score]
@@ -47,5 +57,7 @@ def scores_line(result: Mapping[str, Any]) -> str | None:
 def show(result: Mapping[str, Any]) -> None:
     """Print the comparison."""
     Console(width=None if Console().is_terminal else 120).print(comparison(result))
+    for line in published_lines(result):
+        print(line)
     if line := scores_line(result):
         print(line)
