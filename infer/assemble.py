@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from infer import __version__, coding, ufc
@@ -19,7 +18,7 @@ from infer.budget import Split, infer_split, natural_split
 from infer.distilled import DistilledSet, Header
 from infer.errors import UserError
 from infer.labels import Ensemble
-from infer.methods import METHODS, Given, Naturals, check
+from infer.methods import METHODS, Given, Naturals, check, infer_plus
 from infer.schema import BaseConfig, MethodConfig, backbone
 from infer.store import digest
 from infer.students import StudentData, teach
@@ -230,15 +229,16 @@ class Assembly:
         with torch.enable_grad():
             scout, _ = teach(bench, f"{name}-scout", backbone(name), lessons, config.labels.scout, seed, self.folder)
         scout.to(bench.hardware.device).eval()
-        misses, labels = [], list[Tensor]()
+        missed, labels = [], list[Tensor]()
         for number in range(views.candidates):
             other = replace(first, choices=torch.full((views.count,), number))
             labels.append(quantise(self._labels(other)))
-            found = []
-            for some in torch.arange(views.count).split(_BATCH):
-                logits = scout(other.images(some).to(scout.device)) / first.header.temperature
-                target = dequantise(labels[-1][some]).to(logits.device)
-                found.append(F.kl_div(logits.log_softmax(dim=1), target, reduction="none").sum(dim=1).cpu())
-            misses.append(torch.cat(found))
-        choices = torch.stack(misses).argmax(dim=0)
+            found = [
+                infer_plus.misses(
+                    scout(other.images(some).to(scout.device)), dequantise(labels[-1][some]), first.header.temperature
+                )
+                for some in torch.arange(views.count).split(_BATCH)
+            ]
+            missed.append(torch.cat(found))
+        choices = infer_plus.most_telling(torch.stack(missed))
         return replace(first, choices=choices, labels=torch.stack(labels)[choices, torch.arange(views.count)])

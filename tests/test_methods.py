@@ -5,7 +5,7 @@ import torch
 
 from infer.backbones import build, frozen
 from infer.data import Pictures, Splits
-from infer.methods import METHODS, Given, herding, k_center, rded
+from infer.methods import METHODS, Given, herding, infer_plus, k_center, rded
 from infer.ufc import Objective, normalise
 
 SIDE, CLASSES = 16, 3
@@ -98,3 +98,14 @@ def test_sre2l_nears_the_teachers_statistics(given):
         inputs = normalise(made.images[:CLASSES], *given.data.moments)[None]
         losses.append(float(objective(inputs, targets).loss.detach()))
     assert losses[1] < 0.7 * losses[0]
+
+
+def test_the_view_that_the_scout_misses_most_is_chosen():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(3, 4, 5), torch.randn(3, 4, 5).softmax(dim=2)
+    missed = torch.stack([infer_plus.misses(logits[i], labels[i], 4.0) for i in range(3)])
+    for candidate in range(3):
+        for view in range(4):
+            p, q = labels[candidate, view], (logits[candidate, view] / 4).softmax(dim=0)
+            assert missed[candidate, view] == pytest.approx(float((p * (p / q).log()).sum()), rel=1e-4)
+    assert infer_plus.most_telling(missed).tolist() == [int(missed[:, view].argmax()) for view in range(4)]

@@ -57,7 +57,5 @@ def scores_line(result: Mapping[str, Any]) -> str | None:
 def show(result: Mapping[str, Any]) -> None:
     """Print the comparison."""
     Console(width=None if Console().is_terminal else 120).print(comparison(result))
-    for line in published_lines(result):
-        print(line)
-    if line := scores_line(result):
+    for line in filter(None, [*published_lines(result), scores_line(result)]):
         print(line)
