@@ -48,8 +48,8 @@ def allocate(assembly: Assembly) -> tuple[DistillConfig, list[dict[str, Any]]]:
         for values in itertools.product(*config.budget.choices.values()):
             choice = dict(zip(config.budget.choices, values, strict=True))
             bench = replace(whole, data=data, config=chosen(config, choice))
-            some = replace(assembly, bench=bench, picks=data.picks(_SEED))
-            accuracy = _measure(some, folder / "-".join(f"{key}={value}" for key, value in choice.items()))
+            where = folder / "-".join(f"{key}={value}" for key, value in choice.items())
+            accuracy = _measure(replace(assembly, bench=bench, picks=data.picks(_SEED), folder=where))
             log.info("budget: %s: %.2f %% of the held-out pictures", _named(choice), 100 * accuracy)
             tried["choices"].append({**choice, "accuracy": accuracy})
         write_json(folder / "result.json", tried)
@@ -68,7 +68,8 @@ def chosen(config: DistillConfig, choice: Mapping[str, Any]) -> DistillConfig:
     return config
 
 
-def _measure(assembly: Assembly, folder: Path) -> float:
+def _measure(assembly: Assembly) -> float:
+    """Accuracy on the held-out pictures of a student of this assembly's set."""
     bench, config = assembly.bench, assembly.bench.config
     assert isinstance(config, DistillConfig)
     distilled = assembly.of(config.method)
@@ -76,7 +77,9 @@ def _measure(assembly: Assembly, folder: Path) -> float:
     dynamic = distilled.header.labels == "dynamic"
     steps = student_steps(bench, len(distilled), len(assembly.teachers), dynamic)
     name = config.students.backbones[0]
-    return float(train_student(bench, f"{name}-auto", backbone(name), lessons, steps, _SEED, folder)["accuracy"])
+    return float(
+        train_student(bench, f"{name}-auto", backbone(name), lessons, steps, _SEED, assembly.folder)["accuracy"]
+    )
 
 
 def _named(choice: Mapping[str, Any]) -> str:

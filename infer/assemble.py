@@ -17,6 +17,7 @@ from infer.bench import Bench
 from infer.budget import Split, infer_split, natural_split
 from infer.distilled import DistilledSet, Header
 from infer.errors import UserError
+from infer.fitting import forget
 from infer.labels import Ensemble
 from infer.methods import METHODS, Given, Naturals, check, infer_plus
 from infer.schema import BaseConfig, MethodConfig, backbone
@@ -29,6 +30,7 @@ log = logging.getLogger("infer")
 
 _SAMPLE = 256
 _ATTEMPTS = 8
+_SPARE = 1.1  # naturals that are made for each one that is expected to fit
 _BATCH = 500
 RANDOM = MethodConfig("random", False, {})
 _SCOUT = 10**6  # seeds of scouts start here
@@ -95,7 +97,7 @@ class Assembly:
         if self._config.labels.kind == "views":
             room -= self._view_count * classes + math.ceil(self._view_count * bits(self._config.labels.candidates) / 8)
         most = max(1, min(len(data.train), int(room / (each + self._bytes_an_image()))))
-        naturals = self._naturals(method, min(len(data.train), math.ceil(1.1 * most)))
+        naturals = self._naturals(method, min(len(data.train), math.ceil(_SPARE * most)))
         count, best = most, None
         for _ in range(_ATTEMPTS):
             count -= count % classes if per_round else 0
@@ -105,9 +107,11 @@ class Assembly:
                 best = (images, targets, sheets)
                 if size > 0.99 * room or not sheets:
                     break
-            count = min(len(naturals.targets), int(count * room / size * (0.998 if size > room else 1)))
+            count = min(len(data.train), int(count * room / size * (0.998 if size > room else 1)))
             if count < 1 or (best and count <= len(best[1])):
                 break
+            if count > len(naturals.targets):  # this method's images are cheaper than random ones
+                naturals = self._naturals(method, min(len(data.train), math.ceil(_SPARE * count)))
         if best is None:
             raise UserError(
                 f"ipc={self._config.ipc}: no natural fits beside the labels in {max(room, 0):,} B; choose a larger ipc "
@@ -225,9 +229,9 @@ class Assembly:
         bench, config, views = self.bench, self._config, first.views
         assert views is not None
         name, seed = config.students.backbones[0], _SCOUT + config.seed
-        lessons = StudentData.of_set(first, [])
+        lessons, folder = StudentData.of_set(first, []), self.folder / "scout"
         with torch.enable_grad():
-            scout, _ = teach(bench, f"{name}-scout", backbone(name), lessons, config.labels.scout, seed, self.folder)
+            scout, _ = teach(bench, f"{name}-scout", backbone(name), lessons, config.labels.scout, seed, folder)
         scout.to(bench.hardware.device).eval()
         missed, labels = [], list[Tensor]()
         for number in range(views.candidates):
@@ -240,5 +244,6 @@ class Assembly:
                 for some in torch.arange(views.count).split(_BATCH)
             ]
             missed.append(torch.cat(found))
+        forget(folder, "student")  # the next set of this folder has a scout of its own
         choices = infer_plus.most_telling(torch.stack(missed))
         return replace(first, choices=choices, labels=torch.stack(labels)[choices, torch.arange(views.count)])

@@ -266,7 +266,7 @@ def test_labels_mixing_and_budget_are_options(config):
 def test_every_method_keeps_to_the_bytes(config, tmp_path, method):
     """A budget in bytes holds for the file as it lies on disk, and the rival has as many."""
     words = [f"method={method}", "budget=coded", "labels=views", "students.seeds=1", "ipc=20"]
-    words += ["method.options.steps=20"] if method == "sre2l" else []
+    words += ["method.options.steps=20"] if method == "sre2l" else ["labels.candidates=1"]
     result = distill(config("distill", *words, "students.sources=[distilled,random]"))
     (file,) = files(tmp_path)
     assert 0.9 * result["bytes"]["budget"] < file.stat().st_size == result["bytes"]["file"]
@@ -278,6 +278,7 @@ def test_every_method_keeps_to_the_bytes(config, tmp_path, method):
     assert len(made.naturals) > 40
     assert made.label_bytes == 128 * 10
     assert made.payload + result["bytes"]["header"] == result["bytes"]["file"]
+    assert {path.name for path in (file.parent / "images").iterdir()} == {"naturals.png", "views.png"}
     image, label = made[5]
     assert image.shape == (1, 8, 8)
     assert label.sum().item() == pytest.approx(1)
@@ -289,6 +290,7 @@ def test_chosen_views_and_compensators_of_coded_naturals(config, tmp_path):
     (file,) = files(tmp_path)
     made = infer.load(file)
     assert made.choices.unique().tolist() == [0, 1, 2, 3]
+    assert not list(tmp_path.rglob("*.ckpt"))
     assert made.label_bytes == 128 * 10 + 32
     assert len(made.compensators) == len(made.naturals) // 10 > 0
     assert made.views.pool == made.pool == len(made.naturals) + 10 * len(made.compensators)

@@ -1,4 +1,4 @@
-"""Pictures of a distilled set: naturals, compensators, and the images that reading composes."""
+"""Pictures of a distilled set: naturals, compensators, the images that reading composes, and views."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from infer.distilled import DistilledSet
 from infer.store import write_bytes
 
 _ROWS = 10
+_MOST = 50
 
 
 def draw(distilled: DistilledSet, folder: Path) -> None:
-    """Write ``folder``/naturals.png, compensators.png, composed.png, and round0.png, which shows them side by side.
+    """Write ``folder``/naturals.png, compensators.png, composed.png, round0.png, which shows them side by side, and
+    views.png, of what there is; of naturals and views the first fifty and ten rows.
 
     A compensator is drawn around mid-grey, at half its strength, so that darkening and brightening both show.
     """
     header = distilled.header
     per_row = len(header.classes)
-    _write(distilled.naturals, per_row, folder / "naturals.png")
+    _write(distilled.naturals[: _MOST * per_row], per_row, folder / "naturals.png")
+    if distilled.views:
+        _write(distilled.images(torch.arange(min(len(distilled), _ROWS**2))), _ROWS, folder / "views.png")
     if not len(distilled.compensators):
         return
     drawn = (128 + distilled.compensators.short() * header.step // 2).clamp(0, 255).to(torch.uint8)
     _write(drawn, header.compensators_per_round, folder / "compensators.png")
-    composed = distilled.images(len(distilled.naturals) + torch.arange(len(distilled.pairs)))
+    composed = distilled.of_pool(len(distilled.naturals) + torch.arange(len(distilled.pairs)))
     _write(composed, per_row, folder / "composed.png")
     # A line a class: the natural, then each compensator of the round beside the image they compose.
     teachers = header.compensators_per_round
