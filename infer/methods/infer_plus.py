@@ -14,7 +14,7 @@ from infer.methods.given import Given, Naturals, pictures
 
 
 def naturals(given: Given) -> Naturals:
-    """The first of each class in the order of the run's seed: no other order did better (docs/results/README.md)."""
+    """The first of each class in the order of the run's seed: no other order did better (docs/results/choices.md)."""
     return pictures(given, given.picks)
 
 
