@@ -13,7 +13,7 @@ from typing import Any
 from infer.assemble import Assembly
 from infer.bench import Bench
 from infer.distilled import DistilledSet
-from infer.schema import SOURCES, backbone
+from infer.schema import backbone
 from infer.store import claim
 from infer.students import StudentData, student_steps, train_student
 
@@ -28,36 +28,35 @@ def compare(assembly: Assembly, distilled: DistilledSet, folder: Path) -> list[d
     """
     bench, config = assembly.bench, assembly.bench.config
     networks = [teacher.network for teacher in assembly.teachers]
-    dynamic = distilled.header.labels == "dynamic"
-    steps = student_steps(bench, len(distilled), len(networks), dynamic)
-    seeds = range(config.students.seeds)
+    kind, wanted, count = distilled.header.labels, config.students.sources, config.students.seeds
+    steps = student_steps(bench, len(distilled), len(networks), kind == "dynamic")
     rows = []
-    for source in SOURCES:
-        if source not in config.students.sources or _SAME.get(source) == distilled.header.labels:
+    for source, make in _SETS.items():
+        if source not in wanted or _SAME.get(source) == kind:
             continue
-        if source != "real":
-            chosen = _SETS[source](assembly, distilled)
-            lessons = StudentData.of_set(chosen, networks)
+        chosen = make(assembly, distilled)
+        lessons = StudentData.of_set(chosen, networks)
         for name in config.students.backbones:
-            if source == "real":
-                recipe, train = config.recipe.student, bench.data.train
-                most = max(steps, math.ceil(recipe.real_epochs * len(train) / recipe.batch))
-                results = [_train_real(bench, name, most, seed) for seed in seeds]
-                rows.append(_row(name, "real", "hard", results, bench.data.train_bytes, len(train)))
-                continue
-            results = []
-            for seed in range(config.seed * len(seeds), (config.seed + 1) * len(seeds)):
-                where = folder / "students" / f"{name}-{source}" / f"seed{seed}"
-                student = f"{name}-{source}-{seed}"
-                results.append(train_student(bench, student, backbone(name), lessons, steps, seed, where))
+            where = folder / "students" / f"{name}-{source}"
+            results = [
+                train_student(
+                    bench, f"{name}-{source}-{seed}", backbone(name), lessons, steps, seed, where / f"seed{seed}"
+                )
+                for seed in range(config.seed * count, (config.seed + 1) * count)
+            ]
             rows.append(_row(name, source, chosen.header.labels, results, chosen.payload, len(chosen)))
+    for name in config.students.backbones if "real" in wanted else []:
+        size, train = bench.data.train_bytes, bench.data.train
+        most = max(steps, math.ceil(config.recipe.student.real_epochs * len(train) / config.recipe.student.batch))
+        results = [_train_real(bench, name, most, seed) for seed in range(count)]
+        rows.append(_row(name, "real", "hard", results, size, len(train)))
     return rows
 
 
 def _hard(distilled: DistilledSet) -> DistilledSet:
     """The same images, labelled by the classes of their naturals."""
     header = replace(distilled.header, labels="hard", space="probabilities", temperature=1.0, label_bytes=0, views=None)
-    return replace(distilled, labels=None, header=header)
+    return replace(distilled, labels=None, choices=None, header=header)
 
 
 def _random(assembly: Assembly, distilled: DistilledSet) -> DistilledSet:

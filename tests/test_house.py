@@ -1,6 +1,7 @@
 """The rules of the house: who imports whom, what must answer at once, and a README that tells the truth."""
 
 import ast
+import csv
 import json
 import re
 import subprocess
@@ -141,3 +142,16 @@ def test_the_readmes_figures_are_those_of_the_recorded_run(name):
         assert f"| {row['bytes']:,} | {figure} |" in text
     for teacher in result["teachers"].values():
         assert f"{100 * teacher['accuracy']:.1f} %" in text
+
+
+def test_the_readmes_sweep_is_the_recorded_one():
+    text = (ROOT / "README.md").read_text()
+    with (ROOT / "docs" / "results" / "cifar10-jpeg-images" / "table.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert [row["source"] for row in rows] == ["distilled", "random", "random_static"]
+    for row in rows:
+        figure = f"{100 * float(row['accuracy']):.1f} ± {100 * float(row['std']):.1f}"
+        assert f"| {int(row['bytes']):,} | {figure} |" in text
+    ours = rows[0]
+    assert f"+{100 * float(ours['against_random']):.1f} ± {100 * float(ours['half_interval']):.1f}" in text
+    assert f"over {ours['pairs']} seeds" in text
