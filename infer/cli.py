@@ -110,7 +110,7 @@ def show_help(name: str, overrides: list[str]) -> None:
     print(f"python {name}.py -m key=a,b ...     a run for every combination\n")
     print("Groups, chosen by group=option:")
     for group in groups:
-        if group.name in config or group.name == "recipe":
+        if group.name in config or group.name == "recipe" or (name, group.name) == ("distill", "experiment"):
             print(f"  {group.name}: {', '.join(sorted(option.stem for option in group.glob('*.yaml')))}")
     print(f"\nKeys, set by key=value; these are the values of this command:\n{OmegaConf.to_yaml(config)}")
     print("See also: --cfg job (the configuration alone), --hydra-help, --info.")
