@@ -29,7 +29,7 @@ from infer.views import Views, bits, dequantise, quantise
 log = logging.getLogger("infer")
 
 _SAMPLE = 256
-_ATTEMPTS = 8
+_ATTEMPTS = 16
 _SPARE = 1.1  # naturals that are made for each one that is expected to fit
 _BATCH = 500
 RANDOM = MethodConfig("random", False, {})
@@ -99,16 +99,20 @@ class Assembly:
         most = max(1, min(len(data.train), int(room / (each + self._bytes_an_image()))))
         naturals = self._naturals(method, min(len(data.train), math.ceil(_SPARE * most)))
         count, best = most, None
+        fits, fails = 0, len(data.train) + 1  # a codec's size jumps: a guess outside what is known gives way to halving
         for _ in range(_ATTEMPTS):
             count -= count % classes if per_round else 0
             images, targets, sheets = self._coded(Naturals(naturals.images[:count], naturals.targets[:count]))
             size = each * count + (sum(map(len, sheets)) or images.numel())
             if count and size <= room:
-                best = (images, targets, sheets)
+                best, fits = (images, targets, sheets), count
                 if size > 0.99 * room or not sheets:
                     break
-            count = min(len(data.train), int(count * room / size * (0.998 if size > room else 1)))
-            if count < 1 or (best and count <= len(best[1])):
+            else:
+                fails = max(1, count)
+            guess = min(len(data.train), int(count * room / size * (0.998 if size > room else 1))) if count else 0
+            count = guess if fits < guess < fails else (fits + fails) // 2
+            if count <= fits:
                 break
             if count > len(naturals.targets):  # this method's images are cheaper than random ones
                 naturals = self._naturals(method, min(len(data.train), math.ceil(_SPARE * count)))
