@@ -232,6 +232,7 @@ class Assembly:
         """
         bench, config, views = self.bench, self._config, first.views
         assert views is not None
+        assert first.labels is not None
         name, seed = config.students.backbones[0], _SCOUT + config.seed
         lessons, folder = StudentData.of_set(first, []), self.folder / "scout"
         with torch.enable_grad():
@@ -240,7 +241,7 @@ class Assembly:
         missed, labels = [], list[Tensor]()
         for number in range(views.candidates):
             other = replace(first, choices=torch.full((views.count,), number))
-            labels.append(quantise(self._labels(other)))
+            labels.append(first.labels if number == 0 else quantise(self._labels(other)))
             found = [
                 infer_plus.misses(
                     scout(other.images(some).to(scout.device)), dequantise(labels[-1][some]), first.header.temperature

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from infer import schema
 from infer.errors import UserError, choices
+from infer.store import digest, write_json
 
 _SWEEP = "INFER_SWEEP"
 
@@ -38,7 +38,7 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
         try:
             result = task(schema.checked(config))
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                _keep(config.output, result)
+                _keep(result)
         except (UserError, OmegaConfBaseException) as error:
             if full or HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs of a sweep go on
                 raise
@@ -67,7 +67,7 @@ class SweepTable(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say where the jobs are to leave their results: processes that a launcher starts inherit it."""
-        name = hashlib.sha256("\n".join(sorted(config.hydra.overrides.task)).encode()).hexdigest()[:8]
+        name = digest("\n".join(sorted(config.hydra.overrides.task)).encode())
         os.environ[_SWEEP] = str(Path(config.output, "sweeps", name))
         for old in Path(os.environ[_SWEEP], "jobs").glob("*.json"):
             old.unlink()
@@ -88,14 +88,13 @@ class SweepTable(Callback):
         print("table and plots:", *sweep.write(results, folder), sep="  ")
 
 
-def _keep(output: str, result: Any) -> None:
+def _keep(result: Any) -> None:
     """Leave a job's result where its sweep finds it."""
     if _SWEEP in os.environ and isinstance(result, dict) and "students" in result:
         folder = Path(os.environ[_SWEEP], "jobs")
-        folder.mkdir(parents=True, exist_ok=True)
         job = HydraConfig.get()
         kept = {"overrides": list(job.overrides.task), "result": result}
-        (folder / f"{int(job.job.num):05d}.json").write_text(json.dumps(kept))
+        write_json(folder / f"{int(job.job.num):05d}.json", kept)
 
 
 def show_help(name: str, overrides: list[str]) -> None:

@@ -273,7 +273,7 @@ def test_every_method_keeps_to_the_bytes(config, tmp_path, method):
     assert 0.8 * result["bytes"]["budget"] < file.stat().st_size == result["bytes"]["file"]
     assert result["bytes"]["file"] <= result["bytes"]["budget"] == 20 * 10 * 64
     ours, rival = result["students"]
-    assert 0.75 * ours["bytes"] < rival["bytes"] <= ours["bytes"]
+    assert 0.97 * ours["bytes"] < rival["bytes"] <= ours["bytes"]
     made = infer.load(file)
     assert len(made) == made.views.count == result["images"]["views"] == 128
     assert len(made.naturals) > 40

@@ -10,12 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from infer.methods.given import Given, Naturals, pictures
+from infer.methods.random import naturals  # no other order did better (docs/results/choices.md)
 
-
-def naturals(given: Given) -> Naturals:
-    """The first of each class in the order of the run's seed: no other order did better (docs/results/choices.md)."""
-    return pictures(given, given.picks)
+__all__ = ["misses", "most_telling", "naturals"]
 
 
 def misses(logits: Tensor, labels: Tensor, temperature: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""RDED (Sun et al. 2024): the crops that teachers find most realistic, four of them, halved, stitched into an image."""
+"""RDED (Sun et al. 2024): the crops that teachers find most realistic, one or several to an image."""
 
 from __future__ import annotations
 
