@@ -13,30 +13,47 @@ from typing import Any
 from infer.assemble import Assembly
 from infer.bench import Bench
 from infer.distilled import DistilledSet
-from infer.schema import backbone
+from infer.schema import SOURCES, BaseConfig, backbone
 from infer.store import claim
 from infer.students import StudentData, student_steps, train_student
 
 log = logging.getLogger("infer")
 
 
-def compare(assembly: Assembly, distilled: DistilledSet, folder: Path) -> list[dict[str, Any]]:
+def missing(config: BaseConfig, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """What the table of this configuration has and ``rows`` has not: (student, source), in the table's order."""
+    known = [(row["backbone"], row["source"], row["seeds"]) for row in rows]
+    return [
+        (name, source)
+        for source in SOURCES
+        if source in config.students.sources and _SAME.get(source) != config.labels.kind
+        for name in config.students.backbones
+        if (name, source, config.students.seeds) not in known
+    ]
+
+
+def compare(
+    assembly: Assembly, distilled: DistilledSet, folder: Path, known: Sequence[Mapping[str, Any]] = ()
+) -> list[Mapping[str, Any]]:
     """The rows of the comparison: every student on every source of students.sources, the same recipe and steps for all.
 
-    Students of a run's seed s have the seeds s * n to s * n + n - 1, so that a sweep over seeds is of different ones.
-    The real set alone may take more steps, so that the ceiling is no strawman (recipe.student.real_epochs).
+    Rows that are ``known`` from an earlier command on the same set stay, and those that it did not ask for come to
+    them. Students of a run's seed s have the seeds s * n to s * n + n - 1, so that a sweep over seeds is of different
+    ones. The real set alone may take more steps, so that the ceiling is no strawman (recipe.student.real_epochs).
     """
     bench, config = assembly.bench, assembly.bench.config
     networks = [teacher.network for teacher in assembly.teachers]
-    kind, wanted, count = distilled.header.labels, config.students.sources, config.students.seeds
-    steps = student_steps(bench, len(distilled), len(networks), kind == "dynamic")
-    rows = []
+    count = config.students.seeds
+    steps = student_steps(bench, len(distilled), len(networks), distilled.header.labels == "dynamic")
+    rows = [row for row in known if row["seeds"] == count]
+    wanted = missing(config, rows)
     for source, make in _SETS.items():
-        if source not in wanted or _SAME.get(source) == kind:
+        names = [name for name, of in wanted if of == source]
+        if not names:
             continue
         chosen = make(assembly, distilled)
         lessons = StudentData.of_set(chosen, networks)
-        for name in config.students.backbones:
+        for name in names:
             where = folder / "students" / f"{name}-{source}"
             results = [
                 train_student(
@@ -45,12 +62,12 @@ def compare(assembly: Assembly, distilled: DistilledSet, folder: Path) -> list[d
                 for seed in range(config.seed * count, (config.seed + 1) * count)
             ]
             rows.append(_row(name, source, chosen.header.labels, results, chosen.payload, len(chosen)))
-    for name in config.students.backbones if "real" in wanted else []:
+    for name in [name for name, of in wanted if of == "real"]:
         size, train = bench.data.train_bytes, bench.data.train
         most = max(steps, math.ceil(config.recipe.student.real_epochs * len(train) / config.recipe.student.batch))
         results = [_train_real(bench, name, most, seed) for seed in range(count)]
         rows.append(_row(name, "real", "hard", results, size, len(train)))
-    return rows
+    return sorted(rows, key=lambda row: [*SOURCES].index(row["source"]))
 
 
 def _hard(distilled: DistilledSet) -> DistilledSet:

@@ -19,7 +19,7 @@ from infer.allocate import allocate
 from infer.assemble import RANDOM, Assembly, split_by_images
 from infer.backbones import frozen
 from infer.bench import Bench
-from infer.compare import compare, scores
+from infer.compare import compare, missing, scores
 from infer.compensators import Compensators
 from infer.data import Splits, sources
 from infer.data.layout import Layout
@@ -85,11 +85,11 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     folder = claim(Path(config.output, "distill", data.name, name, f"seed{config.seed}"), settings)
     file = folder / "distilled.safetensors"
     result = read_json(folder / "result.json")
-    if result is not None:
+    if result is not None and not missing(config, result["students"]):
         log.info("finished before: %s", folder)
     else:
         with _loggers(config, folder, f"{data.name}-{name}-seed{config.seed}") as loggers:
-            result = _distill(replace(bench, loggers=loggers), folder, file, settings)
+            result = _distill(replace(bench, loggers=loggers), folder, file, settings, result)
             _log_result([metrics_logger(folder), *loggers], result)
         write_json(folder / "result.json", result)
     if rank() == 0:
@@ -98,7 +98,10 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     return result
 
 
-def _distill(bench: Bench, folder: Path, file: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _distill(
+    bench: Bench, folder: Path, file: Path, settings: Mapping[str, Any], before: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The run's result; where one was there ``before``, its file is as it was, and rows come to its table."""
     config, data = bench.config, bench.data
     assert isinstance(config, DistillConfig)
     teachers = train_teachers(bench)
@@ -106,19 +109,35 @@ def _distill(bench: Bench, folder: Path, file: Path, settings: Mapping[str, Any]
     assembly = Assembly(bench, data.picks(config.seed), teachers, compensate, folder, settings)
     config, choices = allocate(assembly)
     assembly = replace(assembly, bench=replace(bench, config=config))
-    start = time.perf_counter()
-    distilled = assembly.of(config.method)
-    seconds = {
-        "teachers": round(sum(t.seconds for t in teachers), 2),
-        "distill": round(compensate.seconds, 2),
-        "assemble": round(max(0.0, time.perf_counter() - start - compensate.spent), 2),
+    if before:
+        distilled, made = load(file), before
+    else:
+        start = time.perf_counter()
+        distilled = assembly.of(config.method)
+        size = distilled.save(file)
+        made = {**_facts(assembly, distilled, size), "choices": choices}
+        made["seconds"] = {
+            "teachers": round(sum(t.seconds for t in teachers), 2),
+            "distill": round(compensate.seconds, 2),
+            "assemble": round(max(0.0, time.perf_counter() - start - compensate.spent), 2),
+        }
+        pictures.draw(distilled, folder / "images")
+    rows = compare(assembly, distilled, folder, made.get("students", ()))
+    seconds = {**made["seconds"], "students": round(sum(row["seconds"] for row in rows), 2), "total": 0.0}
+    return {
+        **made,
+        "students": rows,
+        "scores": {name: scores(rows, name) for name in config.students.backbones},
+        "seconds": {**seconds, "total": round(sum(seconds.values()), 2)},
+        "hardware": _machine(),
+        "version": __version__,
     }
-    size = distilled.save(file)
-    ledger = distilled.ledger(config.ipc, data.train_bytes, size)
-    pictures.draw(distilled, folder / "images")
-    rows = compare(assembly, distilled, folder)
-    seconds["students"] = round(sum(row["seconds"] for row in rows), 2)
-    seconds["total"] = round(sum(seconds.values()), 2)
+
+
+def _facts(assembly: Assembly, distilled: DistilledSet, size: int) -> dict[str, Any]:
+    """What the result says of the set itself, ``size`` bytes as a file."""
+    config, data = assembly.bench.config, assembly.bench.data
+    assert isinstance(config, DistillConfig)
     classes = len(data.classes)
     return {
         "dataset": data.name,
@@ -127,21 +146,15 @@ def _distill(bench: Bench, folder: Path, file: Path, settings: Mapping[str, Any]
         "seed": config.seed,
         "published": config.published,
         "budget": {**asdict(config.budget), "label_share": config.labels.share},
-        "choices": choices,
         "recipe": asdict(config.recipe.student),
-        "bytes": asdict(ledger),
+        "bytes": asdict(distilled.ledger(config.ipc, data.train_bytes, size)),
         "images": {
             "natural_per_class": len(distilled.naturals) / classes,
             "compensators": len(distilled.compensators),
             "composed_per_class": len(distilled.pairs) // classes,
             "views": distilled.views.count if distilled.views else 0,
         },
-        "teachers": {t.name: {"accuracy": t.accuracy, "seconds": t.seconds} for t in teachers},
-        "students": rows,
-        "scores": {name: scores(rows, name) for name in config.students.backbones},
-        "seconds": seconds,
-        "hardware": _machine(),
-        "version": __version__,
+        "teachers": {t.name: {"accuracy": t.accuracy, "seconds": t.seconds} for t in assembly.teachers},
     }
 
 
@@ -183,10 +196,13 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
 
 def _settings(config: BaseConfig) -> dict[str, Any]:
-    """The part of a configuration that decides what a run makes: not where it lies, who watches, or on what machine."""
+    """The part of a configuration that decides what a run makes: not where it lies, who watches, on what machine, or
+    what it is compared with."""
     content = asdict(config)
     for key in ("output", "logger", "trainer", "dataset", "distill", "published"):
         content.pop(key, None)
+    for key in ("sources", "seeds"):
+        content["students"].pop(key)
     return content
 
 

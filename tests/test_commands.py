@@ -70,6 +70,23 @@ def test_a_run_from_pictures_to_the_table(command, tmp_path):
     assert len(files(tmp_path)) == 2  # a distinct folder, nothing overwritten
 
 
+def test_rows_come_to_a_finished_table_and_none_is_trained_again(config, tmp_path):
+    words = ["ipc=5", "students.seeds=1"]
+    before = distill(config("distill", *words, "students.sources=[random,distilled]"))
+    file = files(tmp_path)[0]
+    written = file.stat().st_mtime_ns
+    after = distill(config("distill", *words, "students.sources=[distilled,distilled_hard,random_hard]"))
+    assert [row["source"] for row in after["students"]] == ["distilled", "distilled_hard", "random", "random_hard"]
+    assert [row for row in after["students"] if row in before["students"]] == before["students"]
+    assert {key: after[key] for key in ("bytes", "images", "teachers")} == {
+        key: before[key] for key in ("bytes", "images", "teachers")
+    }
+    assert files(tmp_path) == [file]
+    assert file.stat().st_mtime_ns == written
+    shown = distill(config("distill", *words, "students.sources=[distilled]"))
+    assert shown == after
+
+
 def test_a_killed_run_goes_on_and_ends_with_the_same_file(tmp_path):
     longer = [
         *TINY,
