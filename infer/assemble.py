@@ -6,11 +6,12 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infer import __version__, coding, ufc
 from infer.bench import Bench
@@ -24,7 +25,7 @@ from infer.schema import BaseConfig, MethodConfig, backbone
 from infer.store import digest
 from infer.students import StudentData, teach
 from infer.teachers import Teacher
-from infer.views import Views, bits, dequantise, quantise
+from infer.views import Views, bits, quantise
 
 log = logging.getLogger("infer")
 
@@ -133,7 +134,7 @@ class Assembly:
 
     def _naturals(self, method: MethodConfig, count: int) -> Naturals:
         bench, networks = self.bench, [teacher.network for teacher in self.teachers]
-        given = Given(bench.data, self.picks, count, networks, bench.config.seed, bench.hardware.device)
+        given = Given(bench.data, self.picks, count, networks, bench.config.seed, bench.hardware.device, self._telling)
         return METHODS[method.name](given, **method.options)
 
     def _coded(self, naturals: Naturals) -> tuple[Tensor, Tensor, tuple[bytes, ...]]:
@@ -207,48 +208,59 @@ class Assembly:
         if header.views is None:
             return replace(bare, labels=self._labels(bare).half())
         views = self._views(bare.pool)
-        first = replace(bare, header=replace(header, views=asdict(views)))
-        first = replace(first, labels=quantise(self._labels(first)))
-        return self._chosen(first) if views.candidates > 1 else first
+        viewed = replace(bare, header=replace(header, views=asdict(views)))
+        if views.candidates > 1:
+            viewed = replace(viewed, choices=self._most_telling(viewed))
+        return replace(viewed, labels=quantise(self._labels(viewed)))
+
+    def _most_telling(self, viewed: DistilledSet) -> Tensor:
+        """Of every view the candidate that tells the scout most: int64 [V]."""
+        views = viewed.views
+        assert views is not None
+        told = []
+        for number in range(views.candidates):
+            candidates = replace(viewed, choices=torch.full((views.count,), number))
+            numbers = torch.arange(views.count).split(_BATCH)
+            told.append(torch.cat([self._telling(candidates.images(some)) for some in numbers]))
+        return torch.stack(told).argmax(dim=0)
 
     def _labels(self, bare: DistilledSet) -> Tensor:
         """The teachers' labels of every item of ``bare``: float32 [len, C]."""
-        header, device = bare.header, self.bench.hardware.device
+        header = bare.header
+        ensemble = self._ensemble(header.space, header.temperature)
+        log.info("labels of %d %s by %d teachers", len(bare), "views" if bare.views else "images", len(self.teachers))
+        numbers = torch.arange(len(bare)).split(_BATCH)
+        return torch.cat([ensemble(self._inputs(bare.images(some))).cpu() for some in numbers])
+
+    def _ensemble(self, space: str, temperature: float) -> Ensemble:
         networks = [teacher.network for teacher in self.teachers]
-        ensemble = Ensemble(networks, header.space, header.temperature).to(device)
-        log.info("labels of %d %s by %d teachers", len(bare), "views" if bare.views else "images", len(networks))
-        mean, std = torch.tensor(header.mean, device=device), torch.tensor(header.std, device=device)
-        found = [
-            ensemble(ufc.normalise(bare.images(numbers).to(device), mean, std)).cpu()
-            for numbers in torch.arange(len(bare)).split(_BATCH)
-        ]
-        return torch.cat(found)
+        return Ensemble(networks, space, temperature).to(self.bench.hardware.device)
+
+    def _inputs(self, images: Tensor) -> Tensor:
+        """Pixel levels [B, ch, H, W] as networks take them."""
+        device = self.bench.hardware.device
+        mean, std = (moment.to(device) for moment in self.bench.data.moments)
+        return ufc.normalise(images.to(device), mean, std)
 
     @torch.no_grad()
-    def _chosen(self, first: DistilledSet) -> DistilledSet:
-        """Of every view the candidate whose label a scout misses most: what students of such views still get wrong.
+    def _telling(self, images: Tensor) -> Tensor:
+        """How much ``images`` uint8 [B, ch, H, W] would tell the scout: float32 [B]."""
+        temperature = self._config.recipe.student.temperature
+        logits = self._ensemble("probabilities", temperature).logits(self._inputs(images))
+        return infer_plus.telling(self._scout(images.to(logits.device)), logits, temperature).cpu()
 
-        The scout is a student of every view's ``first`` candidate. Rivals and later students have other seeds.
+    @cached_property
+    def _scout(self) -> nn.Module:
+        """A student of random naturals in the same budget, with the same kind of labels: it shows what these leave out.
+
+        Students that a table compares have other seeds, and none sees what the scout saw.
         """
-        bench, config, views = self.bench, self._config, first.views
-        assert views is not None
-        assert first.labels is not None
-        name, seed = config.students.backbones[0], _SCOUT + config.seed
-        lessons, folder = StudentData.of_set(first, []), self.folder / "scout"
+        bench, config = self.bench, self._config
+        plain = replace(config, labels=replace(config.labels, candidates=1))
+        lessons = replace(self, bench=replace(bench, config=plain)).of(RANDOM)
+        name, seed, folder = config.students.backbones[0], _SCOUT + config.seed, self.folder / "scout"
+        data = StudentData.of_set(lessons, [teacher.network for teacher in self.teachers])
         with torch.enable_grad():
-            scout, _ = teach(bench, f"{name}-scout", backbone(name), lessons, config.labels.scout, seed, folder)
-        scout.to(bench.hardware.device).eval()
-        missed, labels = [], list[Tensor]()
-        for number in range(views.candidates):
-            other = replace(first, choices=torch.full((views.count,), number))
-            labels.append(first.labels if number == 0 else quantise(self._labels(other)))
-            found = [
-                infer_plus.misses(
-                    scout(other.images(some).to(scout.device)), dequantise(labels[-1][some]), first.header.temperature
-                )
-                for some in torch.arange(views.count).split(_BATCH)
-            ]
-            missed.append(torch.cat(found))
+            scout, _ = teach(bench, f"{name}-scout", backbone(name), data, config.labels.scout, seed, folder)
         forget(folder, "student")  # the next set of this folder has a scout of its own
-        choices = infer_plus.most_telling(torch.stack(missed))
-        return replace(first, choices=choices, labels=torch.stack(labels)[choices, torch.arange(views.count)])
+        return scout.to(bench.hardware.device).eval()

@@ -49,9 +49,12 @@ class Ensemble:
             teacher.to(device)
         return self
 
-    @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Labels [B, C] of normalised ``images`` [B, ch, H, W], in the ensemble's space."""
+        return average(self.logits(images), self.space, self.temperature)
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Of every teacher, for normalised ``images`` [B, ch, H, W]: float32 [M, B, C]."""
         images = images.contiguous(memory_format=torch.channels_last)
-        logits = torch.stack([teacher(images).float() for teacher in self.teachers])
-        return average(logits, self.space, self.temperature)
+        return torch.stack([teacher(images).float() for teacher in self.teachers])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from conftest import ROOT, TINY
 from safetensors.torch import load_file
 
 import infer
+from infer.assemble import Assembly
 from infer.runs import distill, train
 
 KEYS = {
@@ -282,15 +284,15 @@ def test_labels_mixing_and_budget_are_options(config):
 @pytest.mark.parametrize("method", ["infer_plus", "random", "herding", "k_center", "rded", "sre2l"])
 def test_every_method_keeps_to_the_bytes(config, tmp_path, method):
     """A budget in bytes holds for the file as it lies on disk, and the rival has as many."""
-    words = [f"method={method}", "budget=coded", "labels=views", "students.seeds=1", "ipc=20"]
-    words += ["method.options.steps=20"] if method == "sre2l" else ["labels.candidates=1"]
+    # WebP, because AVIF's size jumps by a quarter where a further column of tiles this small crosses one of its blocks.
+    words = [f"method={method}", "budget=coded", "budget.codec=webp", "labels=views", "students.seeds=1", "ipc=20"]
+    words += ["method.options.steps=20"] if method == "sre2l" else ["labels.candidates=1", "labels.scout=20"]
     result = distill(config("distill", *words, "students.sources=[distilled,random]"))
     (file,) = files(tmp_path)
-    # Sheets this small jump in size by a quarter where a further column of tiles crosses one of the codec's blocks.
-    assert 0.8 * result["bytes"]["budget"] < file.stat().st_size == result["bytes"]["file"]
+    assert 0.95 * result["bytes"]["budget"] < file.stat().st_size == result["bytes"]["file"]
     assert result["bytes"]["file"] <= result["bytes"]["budget"] == 20 * 10 * 64
     ours, rival = result["students"]
-    assert 0.97 * ours["bytes"] < rival["bytes"] <= ours["bytes"]
+    assert 0.95 * ours["bytes"] < rival["bytes"] <= ours["bytes"]
     made = infer.load(file)
     assert len(made) == made.views.count == result["images"]["views"] == 128
     assert len(made.naturals) > 40
@@ -322,6 +324,22 @@ def test_chosen_views_and_compensators_of_coded_naturals(config, tmp_path):
     file.write_bytes(content)
     with pytest.raises(infer.UserError, match="cannot be decoded"):
         infer.load(file)
+
+
+def test_of_every_view_the_candidate_is_kept_that_tells_most(config, tmp_path, monkeypatch):
+    def brightness(_, images: torch.Tensor) -> torch.Tensor:  # stands for the scout, whose weights no file keeps
+        return images.float().mean(dim=(1, 2, 3))
+
+    monkeypatch.setattr(Assembly, "_telling", brightness)
+    words = ["method=infer_plus", "students.seeds=1", "students.sources=[distilled,random]", "ipc=20"]
+    ours, rival = distill(config("distill", *words))["students"]
+    assert rival["bytes"] == pytest.approx(ours["bytes"], rel=0.03)
+    made = infer.load(files(tmp_path)[0])
+    told = []
+    for number in range(4):
+        candidates = replace(made, choices=torch.full((made.views.count,), number))
+        told.append(brightness(None, candidates.images(torch.arange(len(made)))))
+    assert made.choices.tolist() == torch.stack(told).argmax(dim=0).tolist()
 
 
 def test_the_budget_is_chosen_on_held_out_pictures_once(config, tmp_path, caplog):

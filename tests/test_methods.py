@@ -1,10 +1,13 @@
 """What each method stores, against plain statements of what it is to store."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from infer.backbones import build, frozen
 from infer.data import Pictures, Splits
+from infer.errors import UserError
 from infer.methods import METHODS, Given, herding, infer_plus, k_center, rded
 from infer.ufc import Objective, normalise
 
@@ -26,11 +29,17 @@ def given() -> Given:
         network = build("convnet", options, "auto", CLASSES, 3, SIDE)
         network(normalise(images, *data.moments))  # running statistics that are the data's
         teachers.append(frozen(network))
-    return Given(data, data.picks(0), 11, teachers, 0, torch.device("cpu"))
+    return Given(data, data.picks(0), 11, teachers, 0, torch.device("cpu"), scout=brightness)
+
+
+def brightness(images: torch.Tensor) -> torch.Tensor:
+    """Stands for a scout: to it a bright picture tells more."""
+    return images.float().mean(dim=(1, 2, 3))
 
 
 OPTIONS = {
     "sre2l": {"steps": 20, "lr": 0.1, "bn_weight": 1.0, "jitter": 1},
+    "infer_plus": {"easiest": 0.35},
     "rded": {"candidates": 12, "crops": 2, "least": 0.5, "factor": 2},
 }
 
@@ -100,12 +109,27 @@ def test_sre2l_nears_the_teachers_statistics(given):
     assert losses[1] < 0.7 * losses[0]
 
 
-def test_the_view_that_the_scout_misses_most_is_chosen():
+def test_what_tells_a_scout_is_its_miss_less_the_teachers_own():
     torch.manual_seed(0)
-    logits, labels = torch.randn(3, 4, 5), torch.randn(3, 4, 5).softmax(dim=2)
-    missed = torch.stack([infer_plus.misses(logits[i], labels[i], 4.0) for i in range(3)])
-    for candidate in range(3):
-        for view in range(4):
-            p, q = labels[candidate, view], (logits[candidate, view] / 4).softmax(dim=0)
-            assert missed[candidate, view] == pytest.approx(float((p * (p / q).log()).sum()), rel=1e-4)
-    assert infer_plus.most_telling(missed).tolist() == [int(missed[:, view].argmax()) for view in range(4)]
+    scout, teachers = torch.randn(4, 5), 3 * torch.randn(2, 4, 5)
+    found = infer_plus.telling(scout, teachers, 4.0)
+    for image in range(4):
+        known = (teachers[:, image] / 4).softmax(dim=1)
+        label = known.mean(dim=0)
+        miss, own = ((label * (label / p).log()).sum(dim=-1) for p in ((scout[image] / 4).softmax(dim=0), known))
+        assert float(found[image]) == pytest.approx(float(miss - own.mean()), abs=1e-6)
+    same = infer_plus.telling(teachers[0], teachers[:1], 4.0)
+    assert same.tolist() == pytest.approx([0] * 4, abs=1e-6)
+
+
+def test_the_easiest_pictures_are_passed_over_and_no_class_runs_out(given):
+    kept = METHODS["infer_plus"](given, easiest=0.5)
+    for label in range(CLASSES):
+        levels = given.scout(given.data.train[given.picks[label]][0])
+        assert given.scout(kept.images[kept.targets == label]).min() >= levels.median()
+    everything = replace(given, count=len(given.data.train))
+    assert len(METHODS["infer_plus"](everything, easiest=0.9).targets) == len(given.data.train)
+    whole = METHODS["infer_plus"](given, easiest=0.0)
+    assert torch.equal(whole.images, METHODS["random"](given).images)
+    with pytest.raises(UserError, match="must be from 0 to 1"):
+        METHODS["infer_plus"](given, easiest=1.5)

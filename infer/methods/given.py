@@ -19,8 +19,8 @@ _BATCH = 500
 @dataclass(frozen=True)
 class Given:
     """``data``, the order ``picks`` in which the run's seed draws each class's train pictures (C tensors int64), how
-    many naturals are wanted (``count``, the classes in turn), the frozen ``teachers``, the ``seed`` and the
-    ``device`` to work on."""
+    many naturals are wanted (``count``, the classes in turn), the frozen ``teachers``, the ``seed``, the
+    ``device`` to work on, and how much images uint8 [B, ch, H, W] would tell a ``scout`` (infer_plus.py)."""
 
     data: Splits
     picks: Sequence[Tensor]
@@ -28,6 +28,7 @@ class Given:
     teachers: Sequence[nn.Module]
     seed: int
     device: torch.device
+    scout: Callable[[Tensor], Tensor]
 
     @property
     def rows(self) -> int:
@@ -51,6 +52,10 @@ class Given:
             images = self.inputs(self.data.train[batch][0])
             found.append(torch.stack([t.to(self.device)(images).float().softmax(1) for t in self.teachers]).mean(0))
         return torch.cat(found).cpu()
+
+    def telling(self, positions: Tensor) -> Tensor:
+        """How much the train pictures at ``positions`` would tell the scout: float32 [N]."""
+        return torch.cat([self.scout(self.data.train[batch][0]) for batch in self.batches(positions)])
 
     @torch.no_grad()
     def features(self, positions: Tensor) -> Tensor:

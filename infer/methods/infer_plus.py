@@ -1,27 +1,44 @@
-"""Ours: bytes go where they teach most. Naturals lie under a codec; labels are of views; and of several candidates for
-each view the one is stored that a student of other views still gets wrong.
+"""Ours: bytes go where they teach most. A scout, a student of random pictures, shows what a file of these leaves out.
 
-The first is budget/, the second labels/, and each can be switched alone; the third is here.
+What it misses and the teachers agree on is worth storing: first of the pictures (``naturals``), then of each view's
+candidates (labels.candidates). A codec for the naturals (budget/) and labels of views (labels/) make the room for it.
+Each of the four can be switched alone, and given to any other method.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from infer.methods.random import naturals  # no other order did better (docs/results/choices.md)
-
-__all__ = ["misses", "most_telling", "naturals"]
-
-
-def misses(logits: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """How far a scout is from the teachers' ``labels`` [B, C] (probabilities at ``temperature``), given its ``logits``
-    [B, C]: KL(label || softmax(logits / temperature)) of each, float32 [B]."""
-    prediction = (logits / temperature).log_softmax(dim=1)
-    return F.kl_div(prediction, labels.to(logits.device), reduction="none").sum(dim=1).cpu()
+from infer.errors import UserError
+from infer.methods.given import Given, Naturals, pictures
 
 
-def most_telling(missed: Tensor) -> Tensor:
-    """Of the candidates of each view, ``missed`` [candidates, V], the one missed most: int64 [V]."""
-    return torch.argmax(missed, dim=0)
+def naturals(given: Given, easiest: float) -> Naturals:
+    """The seed's first pictures, without the ``easiest`` share (0 to 1) of each class: those that tell a scout least.
+
+    A class of which too few would be left gives up only as many as it can spare. Raises :class:`UserError` where
+    ``easiest`` is no share.
+    """
+    if not 0 <= easiest <= 1:
+        raise UserError(f"method.options.easiest={easiest}: must be from 0 to 1")
+    orders = []
+    for members in given.picks:
+        spare = min(int(easiest * len(members)), max(0, len(members) - given.rows))
+        kept = torch.ones(len(members), dtype=torch.bool)
+        if spare:
+            kept[given.telling(members).argsort(stable=True)[:spare]] = False
+        orders.append(members[kept])
+    return pictures(given, orders)
+
+
+def telling(scout: Tensor, teachers: Tensor, temperature: float) -> Tensor:
+    """How much images would tell a scout, from its logits [B, C] and the ``teachers``' [M, B, C]: float32 [B].
+
+    KL(label || scout) - mean of KL(label || teacher), all at ``temperature``, where the label is the mean of the
+    teachers' probabilities: what the scout misses, less what even a teacher of everything does. After the reducible
+    loss of Mindermann et al. 2022, for soft labels.
+    """
+    known = (teachers / temperature).log_softmax(dim=-1)
+    label = known.exp().mean(dim=0)
+    return (label * (known.mean(dim=0) - (scout / temperature).log_softmax(dim=-1))).sum(dim=-1)
