@@ -141,6 +141,7 @@ def _facts(assembly: Assembly, distilled: DistilledSet, size: int) -> dict[str, 
     classes = len(data.classes)
     return {
         "dataset": data.name,
+        "classes": classes,
         "method": config.method.name,
         "ipc": config.ipc,
         "seed": config.seed,

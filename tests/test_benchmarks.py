@@ -1,6 +1,8 @@
 """The benchmarks run, agree with their references, and docs/benchmarks.md says what their files say."""
 
+import csv
 import json
+import statistics
 
 import pytest
 from conftest import ROOT
@@ -39,6 +41,24 @@ def test_a_benchmark_writes_what_it_measured(command, tmp_path, script, words):
     assert case["share_of_floor"] > 0
     if script == "distillation":  # the same draws: the same loss
         assert case["loss_ours"] == pytest.approx(case["loss_reference"], rel=1e-3)
+
+
+def test_gains_are_paired_and_set_against_classes_a_teacher(command, tmp_path):
+    files = []
+    for seed, (ours, theirs) in enumerate([([0.5, 0.6], [0.4, 0.6]), ([0.7, 0.7], [0.5, 0.5])]):
+        rows = [{"source": "random", "accuracies": theirs}, {"source": "distilled", "accuracies": ours}]
+        content = {"dataset": "set", "ipc": 5, "classes": 20, "teachers": {"a": {}, "b": {}}, "students": rows}
+        files.append(tmp_path / f"{seed}.json")
+        files[-1].write_text(json.dumps(content))
+    done = command("benchmarks/gain.py", *map(str, files), "--to", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert "set, ipc 5, C/M 10.0: +12.5" in done.stdout
+    with (tmp_path / "out" / "gain.csv").open() as table:
+        (point,) = csv.DictReader(table)
+    gains = [0.1, 0.0, 0.2, 0.2]
+    half = 3.182 * statistics.stdev(gains) / 2  # Student's t of 3 degrees of freedom, 97.5 %
+    assert (float(point["gain"]), float(point["half"])) == pytest.approx((0.125, half), rel=1e-3)
+    assert (tmp_path / "out" / "gain.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("name", ["distillation", "student"])

@@ -1,0 +1,93 @@
+"""Where a compensator pays: what method=infer gains over random pictures of the same bytes, against classes a teacher.
+
+    python benchmarks/gain.py --to docs/results/subclasses outputs/distill/*/infer-ipc*/seed*/result.json
+
+A compensator of the published split serves one image of every class, so that of C classes and M teachers each round of
+C naturals stores M/C images more per natural: cheap where C/M is large. This draws the paired differences of runs that
+``distill.py method=infer students.sources=[distilled,random]`` left, as gain.csv and gain.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from infer.report.sweep import paired
+
+
+class Point(NamedTuple):
+    """Accuracies and their difference in 0 to 1; ``half`` is half of its 95 % interval, infinite for one pair."""
+
+    dataset: str
+    ipc: int
+    classes: int
+    teachers: int
+    infer: float
+    random: float
+    gain: float
+    half: float
+    pairs: int
+
+
+def points(results: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """A point for each data set and ipc, over the students of all its seeds; ordered by ipc, then by classes."""
+    groups: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for result in results:
+        groups.setdefault((result["dataset"], result["ipc"]), []).append(result)
+    made = []
+    for (dataset, ipc), group in groups.items():
+        rows = [{row["source"]: row["accuracies"] for row in result["students"]} for result in group]
+        ours, theirs = ([a for row in rows for a in row[source]] for source in ("distilled", "random"))
+        classes, teachers = group[0]["classes"], len(group[0]["teachers"])
+        mean, half, pairs = paired(ours, theirs)
+        made.append(Point(dataset, ipc, classes, teachers, sum(ours) / pairs, sum(theirs) / pairs, mean, half, pairs))
+    return sorted(made, key=lambda point: (point.ipc, point.classes))
+
+
+def plot(made: Sequence[Point], path: Path) -> None:
+    """The gain against C/M, a line for each ipc."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for ipc in dict.fromkeys(point.ipc for point in made):
+        some = [point for point in made if point.ipc == ipc]
+        axes.errorbar(
+            [point.classes / point.teachers for point in some],
+            [100 * point.gain for point in some],
+            [100 * point.half for point in some],
+            marker="o",
+            capsize=3,
+            label=f"ipc {ipc}",
+        )
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set(xscale="log", xlabel="classes / teachers (C/M)", ylabel="infer - random, points of accuracy")
+    axes.set_title("What compensators gain at equal bytes: mean and 95 % interval of paired differences")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Parse, read, write."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("results", type=Path, nargs="+", help="result.json of runs with method=infer")
+    made.add_argument("--to", type=Path, required=True, help="folder for gain.csv and gain.png")
+    options = made.parse_args()
+    found = points([json.loads(path.read_text()) for path in options.results])
+    options.to.mkdir(parents=True, exist_ok=True)
+    with (options.to / "gain.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Point._fields)
+        writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in point] for point in found)
+    plot(found, options.to / "gain.png")
+    for point in found:
+        print(f"{point.dataset}, ipc {point.ipc}, C/M {point.classes / point.teachers:.1f}: {100 * point.gain:+.1f}")
+
+
+if __name__ == "__main__":
+    main()
