@@ -22,6 +22,8 @@ SOURCES = {
     "random": "random naturals, the same kind of labels, coding and bytes",
     "random_static": "random naturals, one soft label each, the same coding and bytes",
     "random_hard": "random naturals, hard labels, the same coding and bytes",
+    "distilled_plain": "the distilled file, neither cropped, flipped nor mixed",
+    "random_plain": "random naturals like it, neither cropped, flipped nor mixed",
     "real": "the whole real set",
 }
 """What a student of the comparison may be trained on."""

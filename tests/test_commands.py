@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 import infer
 from infer.assemble import Assembly
 from infer.runs import distill, train
+from infer.schema import SOURCES
 
 KEYS = {
     "bytes": {"natural", "compensators", "labels", "header", "total", "budget", "file", "real"},
@@ -87,6 +88,10 @@ def test_rows_come_to_a_finished_table_and_none_is_trained_again(config, tmp_pat
     assert file.stat().st_mtime_ns == written
     shown = distill(config("distill", *words, "students.sources=[distilled]"))
     assert shown == after
+    plain = distill(config("distill", *words, "students.sources=[distilled_plain,random_plain,real]"))
+    sources = [row["source"] for row in plain["students"]]
+    assert sources == [s for s in SOURCES if s != "random_static"]  # labels are static: that row is random's
+    assert {"label_robust", "augmentation_robust"} <= set(plain["scores"]["convnet_narrow"])
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_file(tmp_path):

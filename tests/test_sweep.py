@@ -65,4 +65,15 @@ def test_the_label_robust_score():
     assert found["hard_recovery"] == pytest.approx(0.5)
     a = 0.5 * 0.1 - 0.5 * 0.5
     assert found["label_robust"] == pytest.approx((math.exp(a) - math.exp(-1)) / (math.e - math.exp(-1)))
-    assert scores(rows[:3], "net") is None
+    assert "augmentation_robust" not in found
+    assert scores(rows[:1], "net") == {}
+
+
+def test_the_augmentation_robust_score():
+    accuracies = {"distilled": 0.5, "random": 0.4, "distilled_plain": 0.3, "random_plain": 0.35}
+    rows = [{"backbone": "net", "source": source, "accuracy_mean": mean} for source, mean in accuracies.items()]
+    found = scores(rows, "net")
+    assert found["plain_improvement"] == pytest.approx(-0.05)
+    a = 0.5 * 0.1 + 0.5 * -0.05
+    assert found["augmentation_robust"] == pytest.approx((math.exp(a) - math.exp(-1)) / (math.e - math.exp(-1)))
+    assert "label_robust" not in found

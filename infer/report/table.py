@@ -48,14 +48,18 @@ def published_lines(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def scores_line(result: Mapping[str, Any]) -> str | None:
-    """DD-Ranking's label-robust score, where the run has what it takes."""
-    found = [f"{name} {score['label_robust']:.3f}" for name, score in result["scores"].items() if score]
-    return f"DD-Ranking's label-robust score: {', '.join(found)}" if found else None
+def scores_lines(result: Mapping[str, Any]) -> list[str]:
+    """DD-Ranking's scores, where the run has what they take."""
+    return [
+        f"DD-Ranking's {kind}-robust score: {name} {score[f'{kind}_robust']:.3f}"
+        for kind in ("label", "augmentation")
+        for name, score in result["scores"].items()
+        if f"{kind}_robust" in score
+    ]
 
 
 def show(result: Mapping[str, Any]) -> None:
     """Print the comparison."""
     Console(width=None if Console().is_terminal else 120).print(comparison(result))
-    for line in filter(None, [*published_lines(result), scores_line(result)]):
+    for line in [*published_lines(result), *scores_lines(result)]:
         print(line)
