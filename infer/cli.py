@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sys
@@ -22,6 +23,8 @@ from infer import schema
 from infer.errors import UserError, choices
 from infer.store import digest, write_json
 
+log = logging.getLogger("infer")
+
 _SWEEP = "INFER_SWEEP"
 
 
@@ -35,14 +38,21 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
 
     @hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name=name)
     def run(config: DictConfig) -> None:
+        several = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
             result = task(schema.checked(config))
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                _keep(result)
-        except (UserError, OmegaConfBaseException) as error:
-            if full or HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs of a sweep go on
+            if several:
+                _keep(result=result)
+        except Exception as error:
+            mistake = isinstance(error, UserError | OmegaConfBaseException)
+            if several:  # the other jobs of a sweep go on
+                if full or not mistake:
+                    log.exception("this job failed")
+                _keep(error=one_line(error) if mistake else f"{type(error).__name__}: {one_line(error)}")
+            elif full or not mistake:
                 raise
-            _fail(one_line(error))
+            else:
+                _fail(one_line(error))
 
     helped = {"--help", "-h"}.intersection(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over and does not print them
@@ -62,6 +72,8 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
 class SweepTable(Callback):
     """What a sweep ends with: the table and the plot of its jobs, in <output>/sweeps/<name>, and on screen.
 
+    Jobs that failed come last, each with its error; the exit code is then 1.
+
     The name is that of the overrides, so that the same command, run again, writes to the same place.
     """
 
@@ -75,26 +87,40 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Draw it, of the jobs that came to an end."""
         folder = Path(os.environ.pop(_SWEEP))
-        jobs = [json.loads(path.read_text()) for path in sorted((folder / "jobs").glob("*.json"))]
-        if not jobs:
-            return
-        from infer.report import sweep
+        kept = [json.loads(path.read_text()) for path in sorted((folder / "jobs").glob("*.json"))]
+        _draw([job for job in kept if "students" in (job.get("result") or {})], folder)
+        failed = [job for job in kept if "error" in job]
+        common = set.intersection(*(set(job["overrides"]) for job in kept)) if len(kept) > 1 else set()
+        for job in failed:
+            own = " ".join(word for word in job["overrides"] if word not in common)
+            print(f"failed: {own}: {job['error']}", file=sys.stderr)
+        if failed:
+            print(
+                f"error: {len(failed)} of {len(kept)} jobs failed; the same command tries these again", file=sys.stderr
+            )
+            raise SystemExit(1)
 
-        settings = [[word for word in job["overrides"] if not word.startswith(("seed=", "ipc="))] for job in jobs]
-        common = set.intersection(*map(set, settings))
-        names = [" ".join(word for word in words if word not in common) or "all" for words in settings]
-        results = [(name, job["result"]) for name, job in zip(names, jobs, strict=True)]
-        sweep.show(results)
-        print("table and plots:", *sweep.write(results, folder), sep="  ")
+
+def _draw(jobs: list[dict[str, Any]], folder: Path) -> None:
+    """The table and the plot of the jobs that came to an end."""
+    if not jobs:
+        return
+    from infer.report import sweep
+
+    settings = [[word for word in job["overrides"] if not word.startswith(("seed=", "ipc="))] for job in jobs]
+    common = set.intersection(*map(set, settings))
+    names = [" ".join(word for word in words if word not in common) or "all" for words in settings]
+    results = [(name, job["result"]) for name, job in zip(names, jobs, strict=True)]
+    sweep.show(results)
+    print("table and plots:", *sweep.write(results, folder), sep="  ")
 
 
-def _keep(result: Any) -> None:
-    """Leave a job's result where its sweep finds it."""
-    if _SWEEP in os.environ and isinstance(result, dict) and "students" in result:
-        folder = Path(os.environ[_SWEEP], "jobs")
+def _keep(**outcome: Any) -> None:
+    """Leave a job's result, or its error, where its sweep finds it."""
+    if _SWEEP in os.environ:
         job = HydraConfig.get()
-        kept = {"overrides": list(job.overrides.task), "result": result}
-        write_json(folder / f"{int(job.job.num):05d}.json", kept)
+        path = Path(os.environ[_SWEEP], "jobs", f"{int(job.job.num):05d}.json")
+        write_json(path, {"overrides": list(job.overrides.task), **outcome})
 
 
 def show_help(name: str, overrides: list[str]) -> None:

@@ -446,10 +446,35 @@ def test_multirun_makes_a_run_for_every_combination_that_can_be_made(command, tm
         "students.sources=[distilled,random,random_hard]",
         "students.seeds=1",
     )
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: ipc=1: too small")  # and the others went on
+    assert done.returncode == 1
+    failed, summary = done.stderr.splitlines()[-2:]
+    assert failed.startswith("failed: ipc=1: ipc=1: too small")
+    assert summary.startswith("error: 1 of 3 jobs failed")
+    (table,) = tmp_path.glob("sweeps/*/table.csv")
+    with table.open() as content:
+        assert {row["ipc"] for row in csv.DictReader(content)} == {"3", "5"}  # the others went on
     assert [path.parts[-3] for path in files(tmp_path)] == ["infer-ipc3", "infer-ipc5"]
     assert len(list((tmp_path / "train").rglob("teacher.safetensors"))) == 1  # shared
+
+
+def test_a_job_that_breaks_stops_no_other(command, tmp_path):
+    script = tmp_path / "distill.py"
+    script.write_text(
+        "from infer.cli import command\n"
+        "def task(config):\n"
+        "    if config.seed == 1:\n"
+        "        raise RuntimeError('no such luck')\n"
+        "    print('went through', config.seed)\n"
+        "command('distill', task)\n"
+    )
+    done = command(str(script), "-m", f"output={tmp_path}", "seed=0,1,2")
+    assert done.returncode == 1
+    assert [line for line in done.stdout.splitlines() if "went" in line] == ["went through 0", "went through 2"]
+    assert "Traceback" in done.stdout + done.stderr  # what broke is no user's mistake
+    assert done.stderr.splitlines()[-2:] == [
+        "failed: seed=1: RuntimeError: no such luck",
+        "error: 1 of 3 jobs failed; the same command tries these again",
+    ]
 
 
 @pytest.mark.parametrize(
