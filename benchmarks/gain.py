@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,7 @@ class Point(NamedTuple):
 
     dataset: str
     ipc: int
+    student: str
     classes: int
     teachers: int
     infer: float
@@ -35,18 +38,33 @@ class Point(NamedTuple):
     pairs: int
 
 
-def points(results: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """A point for each data set and ipc, over the students of all its seeds; ordered by ipc, then by classes."""
-    groups: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
-    for result in results:
-        groups.setdefault((result["dataset"], result["ipc"]), []).append(result)
+def points(paths: Sequence[Path]) -> list[Point]:
+    """A point for each data set, ipc and student, over all seeds; ordered by ipc, then by classes.
+
+    Ends with one line where runs of a point differ in more than their seed, or lack a row.
+    """
+    groups: dict[tuple[str, int, str], list[tuple[Path, Mapping[str, Any]]]] = {}
+    for path in paths:
+        result = json.loads(path.read_text())
+        for name in dict.fromkeys(row["backbone"] for row in result["students"]):
+            groups.setdefault((result["dataset"], result["ipc"], name), []).append((path, result))
     made = []
-    for (dataset, ipc), group in groups.items():
-        rows = [{row["source"]: row["accuracies"] for row in result["students"]} for result in group]
-        ours, theirs = ([a for row in rows for a in row[source]] for source in ("distilled", "random"))
-        classes, teachers = group[0]["classes"], len(group[0]["teachers"])
-        mean, half, pairs = paired(ours, theirs)
-        made.append(Point(dataset, ipc, classes, teachers, sum(ours) / pairs, sum(theirs) / pairs, mean, half, pairs))
+    for (dataset, ipc, name), group in groups.items():
+        settings = [json.loads(path.with_name("settings.json").read_text()) | {"seed": None} for path, _ in group]
+        if any(other != settings[0] for other in settings):
+            raise SystemExit(f"error: {dataset}, ipc {ipc}: runs of different settings; name the files of one command")
+        pairs: dict[str, list[float]] = {"distilled": [], "random": []}
+        for path, result in group:
+            rows = {row["source"]: row["accuracies"] for row in result["students"] if row["backbone"] == name}
+            for source, accuracies in pairs.items():
+                if source not in rows:
+                    raise SystemExit(
+                        f"error: {path}: no row {source}; run its command with students.sources={[*pairs]}"
+                    )
+                accuracies.extend(rows[source])
+        classes, teachers = group[0][1]["classes"], len(group[0][1]["teachers"])
+        ours, theirs = (statistics.fmean(accuracies) for accuracies in pairs.values())
+        made.append(Point(dataset, ipc, name, classes, teachers, ours, theirs, *paired(*pairs.values())))
     return sorted(made, key=lambda point: (point.ipc, point.classes))
 
 
@@ -59,7 +77,7 @@ def plot(made: Sequence[Point], path: Path) -> None:
         axes.errorbar(
             [point.classes / point.teachers for point in some],
             [100 * point.gain for point in some],
-            [100 * point.half for point in some],
+            [100 * point.half if math.isfinite(point.half) else math.nan for point in some],
             marker="o",
             capsize=3,
             label=f"ipc {ipc}",
@@ -78,7 +96,7 @@ def main() -> None:
     made.add_argument("results", type=Path, nargs="+", help="result.json of runs with method=infer")
     made.add_argument("--to", type=Path, required=True, help="folder for gain.csv and gain.png")
     options = made.parse_args()
-    found = points([json.loads(path.read_text()) for path in options.results])
+    found = points(options.results)
     options.to.mkdir(parents=True, exist_ok=True)
     with (options.to / "gain.csv").open("w", newline="") as file:
         writer = csv.writer(file)

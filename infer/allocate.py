@@ -47,7 +47,7 @@ def allocate(assembly: Assembly) -> tuple[DistillConfig, list[dict[str, Any]]]:
         tried = {"choices": [], "held_out": len(data.test)}
         for values in itertools.product(*config.budget.choices.values()):
             choice = dict(zip(config.budget.choices, values, strict=True))
-            bench = replace(whole, data=data, config=chosen(config, choice))
+            bench = replace(whole, data=data, config=replace(chosen(config, choice), seed=_SEED))
             where = folder / "-".join(f"{key}={value}" for key, value in choice.items())
             accuracy = _measure(replace(assembly, bench=bench, picks=data.picks(_SEED), folder=where))
             log.info("budget: %s: %.2f %% of the held-out pictures", _named(choice), 100 * accuracy)
@@ -72,6 +72,9 @@ def _measure(assembly: Assembly) -> float:
     """Accuracy on the held-out pictures of a student of this assembly's set."""
     bench, config = assembly.bench, assembly.bench.config
     assert isinstance(config, DistillConfig)
+    known = read_json(assembly.folder / "result.json")  # of a run that was stopped
+    if known is not None:
+        return float(known["accuracy"])
     distilled = assembly.of(config.method)
     lessons = StudentData.of_set(distilled, [teacher.network for teacher in assembly.teachers])
     dynamic = distilled.header.labels == "dynamic"

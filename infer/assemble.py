@@ -35,7 +35,7 @@ _SPARE = 1.1  # naturals that are made for each one that is expected to fit
 _BATCH = 500
 RANDOM = MethodConfig("random", False, {})
 _SCOUT = 10**6  # seeds of scouts start here
-_SLACK = 128  # bytes by which a whole set's header is longer than that of one image
+_SLACK = 192  # bytes by which a whole set's header may be longer than that of one image
 
 
 def split_by_images(config: BaseConfig, method: MethodConfig, classes: int) -> Split:
@@ -253,7 +253,7 @@ class Assembly:
     def _scout(self) -> nn.Module:
         """A student of random naturals in the same budget, with the same kind of labels: it shows what these leave out.
 
-        Students that a table compares have other seeds, and none sees what the scout saw.
+        Students that a table compares have other seeds.
         """
         bench, config = self.bench, self._config
         plain = replace(config, labels=replace(config.labels, candidates=1))

@@ -31,7 +31,8 @@ _SWEEP = "INFER_SWEEP"
 def command(name: str, task: Callable[[Any], Any]) -> None:
     """Run ``task`` on the checked configuration ``conf/<name>.yaml`` with the command line's overrides.
 
-    A user's mistake prints one line and exits with 2; HYDRA_FULL_ERROR=1 shows the traceback in its place.
+    A user's mistake prints one line and exits with 2; HYDRA_FULL_ERROR=1 shows the traceback in its place. A sweep
+    goes on with its other jobs, and says at the end which failed (:class:`SweepTable`).
     """
     full = os.environ.get("HYDRA_FULL_ERROR", "") not in ("", "0")
     schema.register()
@@ -44,7 +45,7 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
             if several:
                 _keep(result=result)
         except Exception as error:
-            mistake = isinstance(error, UserError | OmegaConfBaseException)
+            mistake = isinstance(error, UserError | OmegaConfBaseException | OSError)
             if several:  # the other jobs of a sweep go on
                 if full or not mistake:
                     log.exception("this job failed")
@@ -85,19 +86,23 @@ class SweepTable(Callback):
             old.unlink()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Draw it, of the jobs that came to an end."""
+        """Draw it, of the jobs that came to an end; name those that did not."""
         folder = Path(os.environ.pop(_SWEEP))
         kept = [json.loads(path.read_text()) for path in sorted((folder / "jobs").glob("*.json"))]
-        _draw([job for job in kept if "students" in (job.get("result") or {})], folder)
         failed = [job for job in kept if "error" in job]
         common = set.intersection(*(set(job["overrides"]) for job in kept)) if len(kept) > 1 else set()
+        wrong = []
         for job in failed:
             own = " ".join(word for word in job["overrides"] if word not in common)
-            print(f"failed: {own}: {job['error']}", file=sys.stderr)
+            wrong.append(f"failed: {own}: {job['error']}")
         if failed:
-            print(
-                f"error: {len(failed)} of {len(kept)} jobs failed; the same command tries these again", file=sys.stderr
-            )
+            wrong.append(f"error: {len(failed)} of {len(kept)} jobs failed; the same command tries these again")
+        try:
+            _draw([job for job in kept if "students" in (job.get("result") or {})], folder)
+        except UserError as error:  # Hydra would make a warning of it, and an exit code of 0
+            wrong.append(f"error: {one_line(error)}")
+        print(*wrong, sep="\n", end="\n" if wrong else "", file=sys.stderr)
+        if wrong:
             raise SystemExit(1)
 
 

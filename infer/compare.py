@@ -22,13 +22,13 @@ log = logging.getLogger("infer")
 
 def missing(config: BaseConfig, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """What the table of this configuration has and ``rows`` has not: (student, source), in the table's order."""
-    known = [(row["backbone"], row["source"], row["seeds"]) for row in rows]
+    known = [(row["backbone"], row["source"]) for row in rows]
     return [
         (name, source)
         for source in SOURCES
         if source in config.students.sources and _SAME.get(source) != config.labels.kind
         for name in config.students.backbones
-        if (name, source, config.students.seeds) not in known
+        if (name, source) not in known
     ]
 
 
@@ -45,7 +45,7 @@ def compare(
     networks = [teacher.network for teacher in assembly.teachers]
     count = config.students.seeds
     steps = student_steps(bench, len(distilled), len(networks), distilled.header.labels == "dynamic")
-    rows = [row for row in known if row["seeds"] == count]
+    rows = list(known)
     wanted = missing(config, rows)
     for source, make in _SETS.items():
         names = [name for name, of in wanted if of == source]
@@ -141,11 +141,11 @@ def _row(
 
 
 def scores(rows: Sequence[Mapping[str, Any]], backbone: str) -> dict[str, float]:
-    """DD-Ranking's scores (Li et al. 2025) and their parts, in 0 to 1; of these what the table has the rows for.
+    """DD-Ranking's scores (Li et al. 2025), 0 to 1, and their parts, -1 to 1; of these what the table has the rows for.
 
-    ``label_robust``: ``improvement`` over random naturals with the same labels and bytes, less ``hard_recovery``: what
-    the images lack of the real set when both have hard labels. ``augmentation_robust``: ``improvement`` and
-    ``plain_improvement``, the same without augmentation. Each half of a; the score is (e^a - e^-1) / (e - e^-1).
+    ``label_robust``, of a = (improvement - hard_recovery) / 2: how much better than random naturals with the same
+    labels and bytes, and what the images lack of the real set when both have hard labels. ``augmentation_robust``, of
+    a = (improvement + plain_improvement) / 2: with augmentation and without. A score is (e^a - e^-1) / (e - e^-1).
     """
     mean = {row["source"]: row["accuracy_mean"] for row in rows if row["backbone"] == backbone}
     found: dict[str, float] = {}

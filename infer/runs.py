@@ -72,6 +72,11 @@ def read(config: DatasetConfig) -> Splits:
 
 def distill(config: DistillConfig) -> dict[str, Any]:
     """python distill.py: teachers, compensators, labels, one file, students, report. Returns result.json's content."""
+    if not missing(config, []):
+        raise UserError(
+            f"students.sources={config.students.sources}: no row of its own with labels={config.labels.kind}; choose "
+            "distilled, random or real too"
+        )
     hardware = _hardware(config)
     data = read(config.dataset)
     if config.budget.by == "images":  # refuses what cannot be split before anything is trained
@@ -84,7 +89,7 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     name = f"{config.method.name}-ipc{config.ipc}"
     folder = claim(Path(config.output, "distill", data.name, name, f"seed{config.seed}"), settings)
     file = folder / "distilled.safetensors"
-    result = read_json(folder / "result.json")
+    result = read_json(folder / "result.json") if file.is_file() else None
     if result is not None and not missing(config, result["students"]):
         log.info("finished before: %s", folder)
     else:
@@ -101,7 +106,10 @@ def distill(config: DistillConfig) -> dict[str, Any]:
 def _distill(
     bench: Bench, folder: Path, file: Path, settings: Mapping[str, Any], before: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """The run's result; where one was there ``before``, its file is as it was, and rows come to its table."""
+    """The run's result; where one was there ``before``, its file is as it was, and rows come to its table.
+
+    The set is on disk, and said to be, before its students start: a run that is stopped never makes another.
+    """
     config, data = bench.config, bench.data
     assert isinstance(config, DistillConfig)
     teachers = train_teachers(bench)
@@ -122,7 +130,9 @@ def _distill(
             "assemble": round(max(0.0, time.perf_counter() - start - compensate.spent), 2),
         }
         pictures.draw(distilled, folder / "images")
-    rows = compare(assembly, distilled, folder, made.get("students", ()))
+        made["students"] = []
+        write_json(folder / "result.json", made)
+    rows = compare(assembly, distilled, folder, made["students"])
     seconds = {**made["seconds"], "students": round(sum(row["seconds"] for row in rows), 2), "total": 0.0}
     return {
         **made,
@@ -182,7 +192,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
         if config.labels.kind != "hard":
             check_backbones(bench, [])
             made = train_teachers(bench)
-        where = Path(config.output, "train", data.name, name, what)
+        where = claim(
+            Path(config.output, "train", data.name, name, what, f"set{config.seed}"),
+            bench.identity(**_settings(config)),
+        )
         distilled = Assembly(bench, data.picks(config.seed), made, None, where, {}).of(RANDOM)
         teachers = [teacher.network for teacher in made]
     settings = bench.identity(file=digest(distilled.to_bytes()), **_settings(config))
@@ -202,8 +215,7 @@ def _settings(config: BaseConfig) -> dict[str, Any]:
     content = asdict(config)
     for key in ("output", "logger", "trainer", "dataset", "distill", "published"):
         content.pop(key, None)
-    for key in ("sources", "seeds"):
-        content["students"].pop(key)
+    content["students"].pop("sources")
     return content
 
 

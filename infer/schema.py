@@ -290,6 +290,10 @@ class MethodConfig:
 
     def _check(self, at: str) -> None:
         _one_of(f"{at}name", self.name, sorted(path.stem for path in (CONF / "method").glob("*.yaml")))
+        for key, value in self.options.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise UserError(f"{at}options.{key}={value}: must be a number")
+        _within(f"{at}options.easiest", self.options.get("easiest", 0), 0, 1)
 
 
 @dataclass

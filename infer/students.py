@@ -30,7 +30,7 @@ class StudentData:
     """What a student trains on: batches of (images uint8, labels float32 [B, C]).
 
     ``naturals`` images come first, ``composed`` ones after them; ``ensemble`` labels on the fly in place of the labels;
-    ``final`` images are cropped, flipped and mixed already: views.
+    ``final`` images are shown as they are: views, cropped, flipped and mixed already, or rows without augmentation.
     """
 
     source: DistilledSet | Pictures | Streamed

@@ -46,10 +46,15 @@ def test_a_benchmark_writes_what_it_measured(command, tmp_path, script, words):
 def test_gains_are_paired_and_set_against_classes_a_teacher(command, tmp_path):
     files = []
     for seed, (ours, theirs) in enumerate([([0.5, 0.6], [0.4, 0.6]), ([0.7, 0.7], [0.5, 0.5])]):
-        rows = [{"source": "random", "accuracies": theirs}, {"source": "distilled", "accuracies": ours}]
+        rows = [
+            {"backbone": "net", "source": source, "accuracies": found}
+            for source, found in (("random", theirs), ("distilled", ours))
+        ]
         content = {"dataset": "set", "ipc": 5, "classes": 20, "teachers": {"a": {}, "b": {}}, "students": rows}
-        files.append(tmp_path / f"{seed}.json")
+        files.append(tmp_path / f"seed{seed}" / "result.json")
+        files[-1].parent.mkdir()
         files[-1].write_text(json.dumps(content))
+        files[-1].with_name("settings.json").write_text(json.dumps({"seed": seed, "steps": 3}))
     done = command("benchmarks/gain.py", *map(str, files), "--to", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert "set, ipc 5, C/M 10.0: +12.5" in done.stdout
@@ -59,6 +64,10 @@ def test_gains_are_paired_and_set_against_classes_a_teacher(command, tmp_path):
     half = 3.182 * statistics.stdev(gains) / 2  # Student's t of 3 degrees of freedom, 97.5 %
     assert (float(point["gain"]), float(point["half"])) == pytest.approx((0.125, half), rel=1e-3)
     assert (tmp_path / "out" / "gain.png").read_bytes().startswith(b"\x89PNG")
+    files[1].with_name("settings.json").write_text(json.dumps({"seed": 1, "steps": 4}))
+    done = command("benchmarks/gain.py", *map(str, files), "--to", str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert done.stderr == "error: set, ipc 5: runs of different settings; name the files of one command\n"
 
 
 @pytest.mark.parametrize("name", ["distillation", "student"])

@@ -20,8 +20,10 @@ from safetensors.torch import load_file
 
 import infer
 from infer.assemble import Assembly
+from infer.methods import infer_plus
 from infer.runs import distill, train
 from infer.schema import SOURCES
+from infer.ufc import normalise
 
 KEYS = {
     "bytes": {"natural", "compensators", "labels", "header", "total", "budget", "file", "real"},
@@ -78,6 +80,7 @@ def test_rows_come_to_a_finished_table_and_none_is_trained_again(config, tmp_pat
     before = distill(config("distill", *words, "students.sources=[random,distilled]"))
     file = files(tmp_path)[0]
     written = file.stat().st_mtime_ns
+    shutil.rmtree(file.parent / "students")  # so that no student could be told from the first time
     after = distill(config("distill", *words, "students.sources=[distilled,distilled_hard,random_hard]"))
     assert [row["source"] for row in after["students"]] == ["distilled", "distilled_hard", "random", "random_hard"]
     assert [row for row in after["students"] if row in before["students"]] == before["students"]
@@ -347,6 +350,36 @@ def test_of_every_view_the_candidate_is_kept_that_tells_most(config, tmp_path, m
     assert made.choices.tolist() == torch.stack(told).argmax(dim=0).tolist()
 
 
+def test_what_tells_is_measured_on_the_scout_as_it_will_be_tested(config, tmp_path, monkeypatch):
+    seen = []
+
+    def spied(assembly: Assembly, images: torch.Tensor) -> torch.Tensor:
+        found = measure(assembly, images)
+        if not seen:
+            assert not assembly._scout.training
+            inputs = normalise(images, *assembly.bench.data.moments)
+            with torch.no_grad():
+                teachers = torch.stack([teacher.network(inputs) for teacher in assembly.teachers])
+                expected = infer_plus.telling(assembly._scout.network(inputs), teachers, 4.0)
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+            seen.append(len(images))
+        return found
+
+    measure = Assembly._telling
+    monkeypatch.setattr(Assembly, "_telling", spied)
+    words = ["method=infer_plus", "students.seeds=1", "students.sources=[distilled]", "ipc=20", "labels.scout=20"]
+    distill(config("distill", *words, "recipe.student.temperature=4"))
+    assert seen[0] > 100  # pictures of a whole class
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_file_of_chosen_views_keeps_to_the_bytes(config, tmp_path):
+    words = ["method=infer_plus", "students.seeds=1", "students.sources=[distilled]", "labels.scout=20", "budget=raw"]
+    for ipc in (12, 13):
+        sizes = distill(config("distill", *words, f"ipc={ipc}"))["bytes"]
+        assert sizes["budget"] - 300 < sizes["file"] <= sizes["budget"] == ipc * 640
+
+
 def test_the_budget_is_chosen_on_held_out_pictures_once(config, tmp_path, caplog):
     words = ["method=random", "budget=auto", "labels=views", "students.seeds=1", "students.sources=[distilled]"]
     words += ["budget.choices={labels.share:[0.02,0.2],budget.quality:[40,60]}", "ipc=20"]
@@ -484,6 +517,12 @@ def test_a_job_that_breaks_stops_no_other(command, tmp_path):
         (["labels=foo"], "labels=foo: unknown; choose one of dynamic, hard, static"),
         (["typo=3"], "typo=3: unknown; choose one of budget, dataset, distill, ipc"),
         (["recipe.student.stpes=4"], "recipe.student.stpes=4: unknown; did you mean recipe.student.steps "),
+        (["method=infer_plus", "method.options.easiest=2"], "method.options.easiest=2: must lie between 0 and 1"),
+        (["method=rded", "method.options.crops=few"], "method.options.crops=few: must be a number"),
+        (
+            ["students.sources=[random_static]"],
+            "students.sources=['random_static']: no row of its own with labels=static",
+        ),
         (["ipc=ten"], "ipc=ten: Value 'ten' of type 'str' could not be converted to Integer"),
         (["ipc=0"], "ipc=0: must lie between 1 and"),
         (["dataset=image_folder"], "dataset.root: has no value; give dataset.root=<value>"),

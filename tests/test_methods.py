@@ -7,7 +7,6 @@ import torch
 
 from infer.backbones import build, frozen
 from infer.data import Pictures, Splits
-from infer.errors import UserError
 from infer.methods import METHODS, Given, herding, infer_plus, k_center, rded
 from infer.ufc import Objective, normalise
 
@@ -129,7 +128,7 @@ def test_the_easiest_pictures_are_passed_over_and_no_class_runs_out(given):
         assert given.scout(kept.images[kept.targets == label]).min() >= levels.median()
     everything = replace(given, count=len(given.data.train))
     assert len(METHODS["infer_plus"](everything, easiest=0.9).targets) == len(given.data.train)
+    uneven = replace(given, picks=[pick[:size] for pick, size in zip(given.picks, (2, 9, 30), strict=True)], count=36)
+    assert METHODS["infer_plus"](uneven, easiest=0.9).targets.bincount().tolist() == [2, 9, 25]
     whole = METHODS["infer_plus"](given, easiest=0.0)
     assert torch.equal(whole.images, METHODS["random"](given).images)
-    with pytest.raises(UserError, match="must be from 0 to 1"):
-        METHODS["infer_plus"](given, easiest=1.5)

@@ -32,8 +32,11 @@ class Given:
 
     @property
     def rows(self) -> int:
-        """Naturals of a class at most."""
-        return -(-self.count // len(self.data.classes))
+        """Naturals of a class at most: more than its share where other classes run out."""
+        sizes = [len(members) for members in self.picks]
+        share, largest = -(-self.count // len(sizes)), max(sizes)
+        enough = (rows for rows in range(share, largest) if sum(min(size, rows) for size in sizes) >= self.count)
+        return next(enough, max(share, largest))
 
     def batches(self, positions: Tensor) -> list[Tensor]:
         """Positions of train pictures, a batch each."""

@@ -2,7 +2,7 @@
 
 What it misses and the teachers agree on is worth storing: first of the pictures (``naturals``), then of each view's
 candidates (labels.candidates). A codec for the naturals (budget/) and labels of views (labels/) make the room for it.
-Each of the four can be switched alone, and given to any other method.
+Each of the four can be switched alone, and all but the first given to any other method.
 """
 
 from __future__ import annotations
@@ -10,18 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from infer.errors import UserError
 from infer.methods.given import Given, Naturals, pictures
 
 
 def naturals(given: Given, easiest: float) -> Naturals:
     """The seed's first pictures, without the ``easiest`` share (0 to 1) of each class: those that tell a scout least.
 
-    A class of which too few would be left gives up only as many as it can spare. Raises :class:`UserError` where
-    ``easiest`` is no share.
+    A class of which too few would be left gives up only as many as it can spare.
     """
-    if not 0 <= easiest <= 1:
-        raise UserError(f"method.options.easiest={easiest}: must be from 0 to 1")
     orders = []
     for members in given.picks:
         spare = min(int(easiest * len(members)), max(0, len(members) - given.rows))

@@ -54,7 +54,7 @@ def scores_lines(result: Mapping[str, Any]) -> list[str]:
         f"DD-Ranking's {kind}-robust score: {name} {score[f'{kind}_robust']:.3f}"
         for kind in ("label", "augmentation")
         for name, score in result["scores"].items()
-        if f"{kind}_robust" in score
+        if score and f"{kind}_robust" in score
     ]
 
 
