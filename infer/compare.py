@@ -47,11 +47,14 @@ def compare(
     steps = student_steps(bench, len(distilled), len(networks), distilled.header.labels == "dynamic")
     rows = list(known)
     wanted = missing(config, rows)
+    sets: dict[Callable[[Assembly, DistilledSet], DistilledSet], DistilledSet] = {}
     for source, make in _SETS.items():
         names = [name for name, of in wanted if of == source]
         if not names:
             continue
-        chosen = make(assembly, distilled)
+        if make not in sets:  # a plain row has the set of the row it is compared with
+            sets[make] = make(assembly, distilled)
+        chosen = sets[make]
         lessons = StudentData.of_set(chosen, networks)
         lessons = replace(lessons, final=lessons.final or source.endswith("_plain"))
         for name in names:

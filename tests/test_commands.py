@@ -292,17 +292,16 @@ def test_labels_mixing_and_budget_are_options(config):
 @pytest.mark.parametrize("method", ["infer_plus", "random", "herding", "k_center", "rded", "sre2l"])
 def test_every_method_keeps_to_the_bytes(config, tmp_path, method):
     """A budget in bytes holds for the file as it lies on disk, and the rival has as many."""
-    # WebP, because AVIF's size jumps by a quarter where a further column of tiles this small crosses one of its blocks.
-    words = [f"method={method}", "budget=coded", "budget.codec=webp", "labels=views", "labels.share=0.1", "ipc=20"]
+    # JPEG, whose blocks are these tiles: AVIF's size jumps by a quarter where a further column of them crosses a block.
+    words = [f"method={method}", "budget=coded", "budget.codec=jpeg", "labels=views", "labels.share=0.1", "ipc=20"]
     words += ["students.seeds=1", "labels.candidates=1", "labels.scout=20"]
     words += ["method.options.steps=20"] if method == "sre2l" else []
     result = distill(config("distill", *words, "students.sources=[distilled,random]"))
     (file,) = files(tmp_path)
-    # 1.5 % are kept for the header; a further column of tiles may take more than is left, but not much more.
-    assert 0.93 * result["bytes"]["budget"] < file.stat().st_size == result["bytes"]["file"]
+    assert 0.95 * result["bytes"]["budget"] < file.stat().st_size == result["bytes"]["file"]
     assert result["bytes"]["file"] <= result["bytes"]["budget"] == 20 * 10 * 64
     ours, rival = result["students"]
-    assert 0.94 * ours["bytes"] < rival["bytes"] <= ours["bytes"]
+    assert 0.97 * ours["bytes"] < rival["bytes"] <= ours["bytes"]
     made = infer.load(file)
     assert len(made) == made.views.count == result["images"]["views"] == 128
     assert len(made.naturals) > 40
