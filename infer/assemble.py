@@ -219,6 +219,7 @@ class Assembly:
         assert views is not None
         told = []
         for number in range(views.candidates):
+            log.info("what views tell: candidate %d of %d of %d views", number + 1, views.candidates, views.count)
             candidates = replace(viewed, choices=torch.full((views.count,), number))
             numbers = torch.arange(views.count).split(_BATCH)
             told.append(torch.cat([self._telling(candidates.images(some)) for some in numbers]))

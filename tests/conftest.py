@@ -29,6 +29,11 @@ TINY = [
 """A digits run of seconds: every stage, few steps."""
 
 
+def files(folder: Path) -> list[Path]:
+    """The distilled sets below ``folder``."""
+    return sorted(folder.rglob("distilled.safetensors"))
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Callable:
     """Compose a checked configuration that writes below the test's own folder."""

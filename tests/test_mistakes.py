@@ -1,0 +1,99 @@
+"""A user's mistake is one line, and leaves nothing half-written."""
+
+import shutil
+
+import pytest
+import torch
+
+import infer
+from infer.runs import distill
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["dataset=foo"], "dataset=foo: unknown; choose one of cifar10, cifar100, digits"),
+        (["labels=foo"], "labels=foo: unknown; choose one of dynamic, hard, static"),
+        (["typo=3"], "typo=3: unknown; choose one of budget, dataset, distill, ipc"),
+        (["recipe.student.stpes=4"], "recipe.student.stpes=4: unknown; did you mean recipe.student.steps "),
+        (["method=infer_plus", "method.options.easiest=2"], "method.options.easiest=2: must lie between 0 and 1"),
+        (["method=rded", "method.options.crops=few"], "method.options.crops=few: must be a number"),
+        (
+            ["students.sources=[random_static]"],
+            "students.sources=['random_static']: no row of its own with labels=static",
+        ),
+        (["ipc=ten"], "ipc=ten: Value 'ten' of type 'str' could not be converted to Integer"),
+        (["ipc=0"], "ipc=0: must lie between 1 and"),
+        (["dataset=image_folder"], "dataset.root: has no value; give dataset.root=<value>"),
+        (["mixing.kind=mixip"], "mixing.kind=mixip: unknown; did you mean mixup? choose"),
+        (["recipe.student.steps=5", "recipe.student.epochs=5"], "give one of them"),
+        (["ipc=["], "no viable alternative"),
+        (["teachers.backbones=[]"], "give one or more backbones"),
+        (["dataset.name=a/b"], "no slash"),
+        (["students.backbones=[]"], "students.backbones=[]: give one or more"),
+        (["recipe.ufc.lr=-1"], "recipe.ufc.lr=-1.0: must lie between"),
+        (["dataset=image_folder", "dataset.root=null"], "dataset.root=null: give the folder"),
+        (["logger=[wandb,typo]"], "logger=typo: unknown; choose one of csv, tensorboard, wandb"),
+        (["trainer.strategy=fsdp"], "trainer.strategy=fsdp: unknown; choose one of auto, ddp, ddp_spawn"),
+    ],
+)
+def test_a_mistake_in_the_command_is_one_line_and_makes_nothing(command, tmp_path, overrides, says):
+    done = command("distill.py", f"output={tmp_path / 'out'}", *overrides)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_streamed_picture_that_cannot_be_read_is_one_line(command, pictures, tmp_path):
+    """Met by a worker in the middle of a teacher's training."""
+    root = tmp_path / "pictures"
+    shutil.copytree(pictures, root)
+    victim = root / "train" / "flat" / "0.png"
+    victim.write_bytes(victim.read_bytes()[:50])
+    words = [f"dataset.root={root}", "dataset=image_folder", "dataset.image_size=16", "dataset.stream=true"]
+    words += ["dataset.mean=[0.5,0.5,0.5]", "dataset.std=[0.2,0.2,0.2]", "trainer=cpu", f"output={tmp_path / 'out'}"]
+    done = command("train.py", *words)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {victim}: cannot be read as a picture; mend it or take it away\n"
+
+
+def test_a_mistake_found_later_is_one_line_too(command, tmp_path):
+    done = command("train.py", f"output={tmp_path / 'out'}", "backbone=timm", "backbone.model=resnet81")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: backbone=resnet81: unknown; did you mean ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["ipc=1"], r"ipc=1: too small to split between 10 classes and 1 teachers; .* works is ipc=2"),
+        (["teachers.backbones=[resnet81]"], "backbone=resnet81: unknown"),
+        (["recipe.student.epochs=null", "students.backbones=[resnet81]"], "backbone=resnet81: unknown"),
+        (["teachers.backbones=[convnext_atto]"], "has no BatchNorm"),
+        (["students.backbones=[vit_tiny_patch16_224]"], "backbone=vit_tiny_patch16_224: does not take images of 1 x 8"),
+        (["trainer.devices=2"], "trainer.devices=2: needs trainer.strategy=ddp_spawn"),
+        (["trainer=gpu"], "trainer.accelerator=gpu: no GPU"),
+        (["trainer=cluster"], "trainer.strategy=ddp: wants 2 processes .* there are none; on one machine trainer=ddp"),
+        (["trainer=ddp", "trainer.nodes=2"], "trainer.nodes=2: needs trainer=cluster, started by torchrun"),
+        (["dataset.channels=3"], "dataset.channels=3: the pictures of digits have 1"),
+        (["output=/dev/null/out"], r"/dev/null/out.* cannot be (written|read)"),
+        (["dataset=image_folder", "dataset.root=/nowhere"], "dataset.root=/nowhere: no such folder"),
+        (["ipc=200"], "the split needs .* train pictures of every class, but 0 has"),
+    ],
+)
+def test_mistakes_that_only_the_data_tell(config, tmp_path, overrides, says):
+    if overrides == ["trainer=gpu"] and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(infer.UserError, match=says) as error:
+        distill(config("distill", *overrides))
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_teacher_near_chance_is_refused(config):
+    with pytest.raises(infer.UserError, match=r"teachers.backbones=convnet_narrow: its test accuracy .* near chance"):
+        distill(config("distill", "recipe.teacher.epochs=1", "recipe.teacher.lr=0.00001"))
