@@ -15,7 +15,7 @@ def result(ipc: int, ours: list[float], theirs: list[float], size: int) -> dict:
         return {"backbone": "net", "source": source, "accuracies": accuracies, "bytes": stored}
 
     rows = [row("distilled", ours, size), row("random", theirs, size - 1), row("real", [0.9, 0.92], 10**6)]
-    return {"dataset": "data", "ipc": ipc, "students": rows}
+    return {"dataset": "data", "method": "a", "ipc": ipc, "students": rows}
 
 
 RUNS = [
@@ -32,10 +32,27 @@ def test_seeds_of_a_setting_are_taken_together():
     assert line.mean == pytest.approx(0.5275)
     assert line.bytes == 101
     mean, half, pairs = line.against
-    test = stats.ttest_rel([0.50, 0.54, 0.52, 0.55], [0.48, 0.50, 0.47, 0.52])
+    test = stats.ttest_rel([0.52, 0.535], [0.49, 0.495])  # students of one set are no pairs of their own
     low, high = test.confidence_interval(0.95)
-    assert pairs == 4
+    assert pairs == 2
     assert (mean - half, mean + half) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_random_of_the_same_budget_is_the_rival_of_runs_without_one():
+    def run(method: str, seed: int, accuracies: list[float], **other: object) -> tuple[str, dict]:
+        row = {"backbone": "net", "source": "distilled", "accuracies": accuracies, "bytes": 100}
+        facts = {"dataset": "data", "ipc": 1, "seed": seed, "budget": {"by": "images"}, "labels": "static"}
+        return f"method={method}", {**facts, **other, "method": method, "recipe": {}, "students": [row]}
+
+    randoms = [run("random", 1, [0.4, 0.6]), run("random", 0, [0.2, 0.4])]
+    rded = [run("rded", 0, [0.4, 0.5]), run("rded", 1, [0.7, 0.7])]
+    coded = [run("coded", seed, [0.9], budget={"by": "bytes"}) for seed in (0, 1)]
+    found = {line.setting: line.against for line in sweep.lines([*randoms, *rded, *coded])}
+    assert found == {
+        "method=random": None,
+        "method=coded": None,
+        "method=rded": (pytest.approx(0.175), pytest.approx(0.025 * stats.t.ppf(0.975, 1)), 2),
+    }
 
 
 def test_one_pair_claims_nothing():

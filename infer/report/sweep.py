@@ -29,8 +29,8 @@ _COLUMNS = (
 class Line:
     """What one setting came to, over the seeds of its runs and their students; accuracies in 0 to 1.
 
-    ``against`` holds (mean, half width of the 95 % interval, pairs) of the paired differences to random naturals of the
-    same run, student by student; None where the runs have no such row.
+    ``against`` holds (mean, half width of the 95 % interval, pairs) of the paired differences to random naturals; None
+    where a run has none to be paired with.
     """
 
     dataset: str
@@ -73,17 +73,34 @@ def lines(results: Sequence[tuple[str, Result]]) -> list[Line]:
         accuracies = [accuracy for row, _ in found for accuracy in row["accuracies"]]
         against = None
         if source == "distilled":
-            rival = [
-                next((r for r in result["students"] if (r["backbone"], r["source"]) == (backbone, "random")), None)
-                for _, result in found
-            ]
-            if all(rival):
-                against = paired(accuracies, [a for row in rival if row for a in row["accuracies"]])
+            pairs = [(row["accuracies"], _rival(result, backbone, results)) for row, result in found]
+            if all(rival for _, rival in pairs):
+                if len(pairs) > 1:  # students of one set have more in common than those of two: a pair for each set
+                    against = paired(
+                        *([statistics.fmean(side) for side in sides] for sides in zip(*pairs, strict=True))
+                    )
+                else:
+                    against = paired(*pairs[0])
         size = statistics.fmean(row["bytes"] for row, _ in found)
         spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
         mean = statistics.fmean(accuracies)
         made.append(Line(dataset, setting, ipc, backbone, source, size, mean, spread, len(accuracies), against))
     return made
+
+
+def _rival(result: Result, backbone: str, results: Sequence[tuple[str, Result]]) -> Sequence[float]:
+    """Accuracies on random naturals: the run's own row, or else that of a run of method=random with the same budget,
+    kind of labels, ipc and seed; empty where there is neither."""
+    for row in result["students"]:
+        if (row["backbone"], row["source"]) == (backbone, "random"):
+            return list(row["accuracies"])
+    same = ("dataset", "ipc", "seed", "budget", "labels", "recipe")
+    for _, other in results:
+        if result["method"] != "random" == other["method"] and all(other.get(key) == result.get(key) for key in same):
+            for row in other["students"]:
+                if (row["backbone"], row["source"]) == (backbone, "distilled"):
+                    return list(row["accuracies"])
+    return []
 
 
 def write(results: Sequence[tuple[str, Result]], folder: Path) -> list[Path]:
