@@ -8,6 +8,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,9 @@ def lines(results: Sequence[tuple[str, Result]]) -> list[Line]:
             pairs = [(row["accuracies"], _rival(result, backbone, results)) for row, result in found]
             if all(rival for _, rival in pairs):
                 if len(pairs) > 1:  # students of one set have more in common than those of two: a pair for each set
-                    against = paired(
-                        *([statistics.fmean(side) for side in sides] for sides in zip(*pairs, strict=True))
-                    )
-                else:
-                    against = paired(*pairs[0])
+                    pairs = [([statistics.fmean(ours)], [statistics.fmean(theirs)]) for ours, theirs in pairs]
+                ours, theirs = (list(chain(*sides)) for sides in zip(*pairs, strict=True))
+                against = paired(ours, theirs)
         size = statistics.fmean(row["bytes"] for row, _ in found)
         spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
         mean = statistics.fmean(accuracies)
