@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from infer.data import Pictures, Splits, Streamed, sources
+from infer.data import Pictures, Splits, Streamed, near, sources
 from infer.data.layout import Layout
 from infer.errors import UserError
 from infer.methods import check
@@ -210,6 +210,62 @@ def test_naturals_are_a_round_of_every_class_then_in_turn_from_those_that_have_m
         check(data, picks, 3, 9)
     with pytest.raises(UserError, match="asks for 12 train pictures, but there are 11"):
         check(data, picks, 2, 12)
+
+
+def test_near_duplicates_stay_on_one_side(pictures, tmp_path):
+    """Copies as another file type, resized or brighter, are found; a split keeps them with the picture they are of."""
+    root = shutil.copytree(pictures / "train", tmp_path / "copy")
+    for name in ("flat", "kuro 黒", "ridge"):
+        for index in (0, 3, 6):
+            picture = Image.open(root / name / f"{index}.png").convert("L")
+            picture.save(root / name / f"{index}-again.webp", quality=90)
+            picture.point(lambda level: min(255, int(level * 1.02))).save(root / name / f"{index}-bright.png")
+    for seed in range(3):
+        splits = sources.folder("set", root, Layout(32, 1), 0.25, seed)
+        assert "27 pictures are near-duplicates of another, 9 sets of them" in splits.notes[0]
+        both = torch.cat([splits.train.images, splits.test.images])
+        groups = near.groups(both)
+        train, test = groups[: len(splits.train)], groups[len(splits.train) :]
+        assert not set(train.tolist()) & set(test.tolist())
+        assert (splits.test.targets.bincount() >= 4).all()  # a quarter of 18 each, and what belongs to it
+        held = splits.held_out(0.25, seed)
+        kept, out = near.groups(torch.cat([held.train.images, held.test.images])).split(
+            [len(held.train), len(held.test)]
+        )
+        assert not set(kept.tolist()) & set(out.tolist())
+
+
+def test_a_class_of_one_picture_many_times_is_divided_and_named(pictures, tmp_path):
+    root = shutil.copytree(pictures / "train", tmp_path / "copy")
+    for index in range(12):
+        for file in (root / "flat").glob(f"{index}.*"):
+            file.unlink()
+        shutil.copy(root / "ridge" / "0.png", root / "flat" / f"{index}.png")
+    (root / "ridge" / "0.png").unlink()
+    splits = read(root, side=32)
+    assert splits.train.targets.bincount()[0] == 9
+    assert splits.notes == (
+        "12 pictures are near-duplicates of another, 1 sets of them; a split keeps each together",
+        "1 sets of near-duplicates had to be divided: a class had nothing else",
+    )
+
+
+def test_of_many_pictures_the_same_hash_counts(pictures, monkeypatch):
+    images = read(pictures, side=32).train.images
+    monkeypatch.setattr(near, "_MOST", 10)
+    groups = near.groups(torch.cat([images, images[:5]]))
+    assert torch.equal(groups[:5], groups[-5:])
+    assert len(groups.unique()) == len(images)
+
+
+def test_a_folder_with_its_own_validation_part_chooses_by_it(pictures, tmp_path):
+    root = copy(pictures, tmp_path)
+    shutil.copytree(root / "test", root / "val")
+    (root / "val" / "flat" / "0.png").unlink()
+    splits = read(root)
+    held = splits.held_out(0.25, 0)
+    assert (len(splits.train), len(splits.test), len(splits.validation)) == (36, 12, 11)
+    assert (len(held.train), len(held.test)) == (36, 11)
 
 
 def test_what_is_held_out_is_of_the_train_pictures():

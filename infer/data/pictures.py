@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from infer.data import near
 from infer.data.layout import Layout
 from infer.errors import UserError
 
@@ -110,7 +111,10 @@ class Streamed:
 
 @dataclass(frozen=True)
 class Splits:
-    """The train and test pictures of a data set of ``classes``; ``notes`` say what reading them met."""
+    """The train and test pictures of a data set of ``classes``; ``notes`` say what reading them met.
+
+    ``validation`` pictures are what choices are made by, where the data set has its own.
+    """
 
     name: str
     classes: list[str]
@@ -118,6 +122,7 @@ class Splits:
     test: Pictures | Streamed
     notes: tuple[str, ...] = ()
     given_moments: tuple[Tensor, Tensor] | None = None
+    validation: Pictures | Streamed | None = None
 
     @property
     def channels(self) -> int:
@@ -140,11 +145,15 @@ class Splits:
         return float(self.test.targets.bincount().max()) / len(self.test)
 
     def held_out(self, share: float, seed: int) -> Splits:
-        """The same data with that share of each class's train pictures in the place of the test pictures: for choosing.
+        """The same data with that share of each class's train pictures, or its own validation pictures where it has
+        them, in the place of the test pictures: for choosing.
 
         The test pictures are not in it.
         """
-        kept, held = stratified(self.train.targets, share, seed)
+        if self.validation is not None:
+            return replace(self, test=self.validation, validation=None)
+        groups = near.groups(self.train.images) if isinstance(self.train, Pictures) else None
+        kept, held = stratified(self.train.targets, share, seed, groups)
         return replace(self, train=self.train.part(kept), test=self.train.part(held), given_moments=self.moments)
 
     @cached_property
@@ -191,8 +200,11 @@ class Splits:
         ]
 
 
-def stratified(targets: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Positions of a train and a test part, that ``share`` of each class in the second: int64, ascending."""
+def stratified(targets: Tensor, share: float, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Positions of a train and a test part, that ``share`` of each class in the second: int64, ascending.
+
+    Pictures of one of the ``groups`` int64 [N] stay together, unless a class is all one group.
+    """
     generator = torch.Generator().manual_seed(seed)
     test = torch.zeros(len(targets), dtype=torch.bool)
     for number in targets.unique():
@@ -200,5 +212,14 @@ def stratified(targets: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor
         members = members[torch.randperm(len(members), generator=generator)]
         if len(members) < 2:
             raise UserError(f"dataset.root: class number {int(number)} has one picture; a test split needs two")
-        test[members[: max(1, round(share * len(members)))]] = True
+        wanted = max(1, round(share * len(members)))
+        if groups is None:
+            test[members[:wanted]] = True
+            continue
+        for member in members:
+            if test[members].sum() >= wanted:
+                break
+            test[groups == groups[member]] = True
+        if test[members].all():
+            test[members[wanted:]] = False
     return (~test).nonzero().flatten(), test.nonzero().flatten()

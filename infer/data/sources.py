@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from infer.data import near
 from infer.data.layout import Layout
 from infer.data.pictures import Pictures, Splits, Streamed, stratified
 from infer.errors import UserError
@@ -61,6 +63,7 @@ def torchvision_set(name: str, dataset: str, folder: Path) -> Splits:
 def folder(name: str, root: Path, layout: Layout, test_fraction: float | None, split_seed: int) -> Splits:
     """Pictures below ``root``: train/<class>/* and test/<class>/* (or val/), or <class>/* alone, split by seed.
 
+    With train/, val/ and test/ the second is what choices are made by. Near-duplicates are not divided by a split.
     Raises :class:`UserError` where there is nothing to learn from; names what it had to skip in ``notes``.
     """
     if not root.is_dir():
@@ -74,17 +77,36 @@ def folder(name: str, root: Path, layout: Layout, test_fraction: float | None, s
     if len(classes) < 2:
         found = f"one class, {classes[0]}" if classes else "no class folders"
         raise UserError(f"dataset.root={root}: {found} in {train_root}; two or more folders of pictures are needed")
-    files = _files(train_root, classes)
-    if not divided:
-        train, test = stratified(torch.tensor([number for _, number in files]), test_fraction or 0.2, split_seed)
-        parts = [[files[i] for i in train.tolist()], [files[i] for i in test.tolist()]]
-    else:
-        assert test_root is not None
-        parts = [files, _test_files(test_root, classes)]
-    roots = (train_root, test_root or root)
-    read = [_pictures(where, part, classes, layout) for where, part in zip(roots, parts, strict=True)]
-    notes = tuple(note for _, notes in read for note in notes)
-    return Splits(name, classes, read[0][0], read[1][0], notes)
+    train, notes = _pictures(train_root, _files(train_root, classes), classes, layout)
+    if test_root is None:
+        return _divided(Splits(name, classes, train, train, notes), test_fraction or 0.2, split_seed)
+    roots = [test_root]
+    if test_root.name == "test" and (root / "val").is_dir():
+        roots.append(root / "val")
+    read = [_pictures(where, _test_files(where, classes), classes, layout) for where in roots]
+    return Splits(
+        name,
+        classes,
+        train,
+        read[0][0],
+        (*notes, *(note for _, found in read for note in found)),
+        validation=read[1][0] if len(read) > 1 else None,
+    )
+
+
+def _divided(whole: Splits, share: float, seed: int) -> Splits:
+    """With that share of each class of its train pictures, near-duplicates together, in the place of the test ones."""
+    groups = near.groups(whole.train.images) if isinstance(whole.train, Pictures) else None
+    train, test = stratified(whole.train.targets, share, seed, groups)
+    notes = list(whole.notes)
+    if groups is not None and (alike := int((groups.bincount()[groups] > 1).sum())):
+        sets = len(set(groups[groups.bincount()[groups] > 1].tolist()))
+        notes.append(
+            f"{alike} pictures are near-duplicates of another, {sets} sets of them; a split keeps each together"
+        )
+        if split := len(set(groups[train].tolist()) & set(groups[test].tolist())):
+            notes.append(f"{split} sets of near-duplicates had to be divided: a class had nothing else")
+    return replace(whole, train=whole.train.part(train), test=whole.train.part(test), notes=tuple(notes))
 
 
 def _class_folders(root: Path) -> list[str]:
