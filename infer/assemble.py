@@ -45,6 +45,15 @@ def split_by_images(config: BaseConfig, method: MethodConfig, classes: int) -> S
     return natural_split(config.ipc * classes, classes)
 
 
+def _rounds(targets: Tensor, split: Split) -> Tensor:
+    """Positions of the naturals that meet a round's compensators, int64 [K, C], among ``targets`` int64 [N].
+
+    A class with fewer naturals than rounds lends them again to the later ones; reading composes no image twice.
+    """
+    members = [(targets == number).nonzero().flatten() for number in range(split.classes)]
+    return torch.stack([some[torch.arange(split.rounds) % len(some)] for some in members], dim=1)
+
+
 @dataclass(frozen=True)
 class Assembly:
     """What all sets of a run have in common.
@@ -74,7 +83,7 @@ class Assembly:
         config, classes = self._config, len(self.bench.data.classes)
         if config.budget.by == "images":
             split = split_by_images(config, method, classes)
-            check(self.bench.data, self.picks, split.rounds, split.naturals)
+            check(self.bench.data, split.naturals)
             naturals = self._naturals(method, split.naturals)
             return self._labelled(self._compensated(*self._coded(naturals), split))
         one = self._unlabelled(Naturals(*self.bench.data.train[self.picks[0][:1]]))
@@ -152,8 +161,8 @@ class Assembly:
         if not split.compensators:
             return unmet
         assert self.compensate is not None
-        met, rounds = split.rounds * split.classes, (split.rounds, split.classes)
-        u = self.compensate(images[:met].unflatten(0, rounds), targets[:met].unflatten(0, rounds))
+        met = _rounds(targets, split)
+        u = self.compensate(images[met], targets[met])
         return replace(unmet, compensators=ufc.quantise(u.flatten(0, 1), self.bench.data.moments[1]))
 
     def _unlabelled(self, naturals: Naturals, sheets: tuple[bytes, ...] = (), per_round: int = 0) -> DistilledSet:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from infer.backbones import build
 from infer.data import Splits
 from infer.data.batches import Indices, in_order, loader
-from infer.fitting import Hardware, fit, measure_accuracy
+from infer.fitting import Hardware, fit, measure
 from infer.lit import Classifier
+from infer.metrics.scores import Scores
 from infer.schema import BackboneConfig, BaseConfig
 
 _EVALUATION_BATCH = 500
@@ -47,12 +48,17 @@ class Bench:
         data = self.data
         return build(options.model, options.options, options.stem, len(data.classes), data.channels, data.side)
 
-    def accuracy(self, module: Classifier) -> float:
-        """Test accuracy in 0 to 1."""
+    def scores(self, module: Classifier) -> Scores:
+        """On the test pictures."""
         size = len(self.data.test)
         draw = partial(in_order, size, _EVALUATION_BATCH)
         batches = loader(self.data.test, draw, math.ceil(size / _EVALUATION_BATCH), self.data.test.streams)
-        return measure_accuracy(module, batches, self.hardware)
+        return measure(module, batches, self.hardware)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the loss on real pictures has to make up for classes of different sizes."""
+        return self.config.dataset.balanced and len(self.data.train.targets.bincount().unique()) > 1
 
     @property
     def module_options(self) -> dict[str, Any]:
@@ -89,5 +95,6 @@ class Bench:
             "data": self.data.fingerprint,
             **self.augmentation,
             "precision": self.hardware.precision,
+            **({"balanced": True} if self.balanced else {}),
             **more,
         }

@@ -127,6 +127,7 @@ def _row(
     accuracies = [result["accuracy"] for result in results]
     mean = statistics.fmean(accuracies)
     std = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+    recalls = zip(*(result["recall"] for result in results), strict=True)
     log.info("student %s on %s: %.2f ± %.2f %%", name, source, 100 * mean, 100 * std)
     return {
         "backbone": name,
@@ -135,6 +136,9 @@ def _row(
         "accuracies": accuracies,
         "accuracy_mean": mean,
         "accuracy_std": std,
+        "balanced_accuracy": statistics.fmean(result["balanced_accuracy"] for result in results),
+        "macro_f1": statistics.fmean(result["macro_f1"] for result in results),
+        "recall": [statistics.fmean(seeds) for seeds in recalls],
         "seeds": len(accuracies),
         "seconds": round(sum(result["seconds"] for result in results), 2),
         "steps": results[0]["steps"],

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from infer.data.batches import StepSampler
 from infer.errors import UserError
 from infer.lit import Classifier, CompensatorModule
+from infer.metrics.scores import Scores, scores
 from infer.store import write_bytes
 
 log = logging.getLogger("infer")
@@ -274,8 +275,8 @@ def forget(folder: Path, name: str) -> None:
     (folder / f"{name}.ckpt").unlink(missing_ok=True)
 
 
-def measure_accuracy(module: Classifier, batches: DataLoader[Any], hardware: Hardware) -> float:
-    """Share of the test pictures that ``module`` gets right, in 0 to 1; on one device, whatever it trained on."""
+def measure(module: Classifier, batches: DataLoader[Any], hardware: Hardware) -> Scores:
+    """How well ``module`` knows the test pictures; on one device, whatever it trained on."""
     with _quiet():
         trainer = Trainer(
             accelerator=hardware.accelerator,
@@ -287,7 +288,9 @@ def measure_accuracy(module: Classifier, batches: DataLoader[Any], hardware: Har
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        return float(trainer.test(module, batches, verbose=False)[0]["accuracy"])
+        module.confusion.reset()
+        trainer.test(module, batches, verbose=False)
+        return scores(module.confusion.compute().cpu())
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801

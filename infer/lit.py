@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from infer import ufc
 from infer.augment import DRAWS, augment, random_box, resized
@@ -61,14 +61,17 @@ def _has_fused(module: nn.Module) -> bool:
 
 
 class Classifier(LightningModule):
-    """A network, its normalisation and augmentation, and its accuracy; teachers and students differ in the loss.
+    """A network, its normalisation and augmentation, and what it confuses; teachers and students differ in the loss.
 
     Batches are (images uint8 [B, ch, H, W], targets); where a ``resident`` training set is given, they are indices of
-    it, and it lies on the device. ``moments`` are mean and std [ch] of pixels in 0 to 1.
+    it, and it lies on the device. ``moments`` are mean and std [ch] of pixels in 0 to 1. Where the ``shares`` float32
+    [C] that classes have of the training set are given, the loss is adjusted by their logarithms (Menon et al. 2021),
+    so that rare classes count as much as common ones.
     """
 
     mean: Tensor
     std: Tensor
+    log_shares: Tensor
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class Classifier(LightningModule):
         crop: int,
         flip: bool,
         resized_crop: float | None,
+        shares: Tensor | None = None,
         resident: Any = None,
     ) -> None:
         super().__init__()
@@ -88,9 +92,10 @@ class Classifier(LightningModule):
         self.resident = resident
         self.register_buffer("mean", moments[0], persistent=False)
         self.register_buffer("std", moments[1], persistent=False)
+        self.register_buffer("log_shares", torch.zeros(classes) if shares is None else shares.log(), persistent=False)
         self.optimiser = optimiser
         self.crop, self.flip, self.resized_crop = crop, flip, resized_crop
-        self.accuracy = MulticlassAccuracy(classes, average="micro")
+        self.confusion = MulticlassConfusionMatrix(classes)
 
     def on_fit_start(self) -> None:
         """The resident set is no module, so Lightning does not move it; one too large for the device stays behind."""
@@ -119,10 +124,9 @@ class Classifier(LightningModule):
         return self.network(self.inputs(images)).float()
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Accuracy of the whole test split."""
+        """Count what the test pictures are taken for."""
         images, targets = batch
-        self.accuracy(self(images), targets)
-        self.log("accuracy", self.accuracy)
+        self.confusion.update(self(images), targets)
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser."""
@@ -135,7 +139,7 @@ class TeacherModule(Classifier):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch of (images, class numbers)."""
         images, targets = batch
-        loss = F.cross_entropy(self(self.augment(images)), targets)
+        loss = F.cross_entropy(self(self.augment(images)) + self.log_shares, targets)
         self.log(f"teacher/{self.name}/loss", loss, prog_bar=True)
         return loss
 
@@ -175,7 +179,7 @@ class StudentModule(Classifier):
         images, partner, weight = mix(images, self.mixing, self.alpha)
         labels = self.ensemble(images) if self.ensemble else mix_labels(labels, partner, weight)
         target = distribution(labels, self.space, self.temperature)
-        loss = distillation_loss(self.network(images), target, self.temperature)
+        loss = distillation_loss(self.network(images) + self.log_shares, target, self.temperature)
         self.log(f"student/{self.name}/loss", loss, prog_bar=True)
         return loss
 

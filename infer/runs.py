@@ -47,6 +47,8 @@ def read(config: DatasetConfig) -> Splits:
         splits = sources.torchvision_set(config.name, config.torchvision or "", Path(config.data_dir))
     if config.mean and config.std:
         splits = replace(splits, given_moments=(torch.tensor(config.mean), torch.tensor(config.std)))
+    if config.imbalance:
+        splits = splits.long_tailed(config.imbalance, config.split_seed)
     if config.validation:
         splits = splits.held_out(config.validation, config.split_seed)
     for key, found in (("channels", splits.channels), ("image_size", splits.side)):
@@ -81,7 +83,7 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     data = read(config.dataset)
     if config.budget.by == "images":  # refuses what cannot be split before anything is trained
         split = split_by_images(config, config.method, len(data.classes))
-        check(data, data.picks(config.seed), split.rounds, split.naturals)
+        check(data, split.naturals)
     bench = Bench(data, config, hardware)
     check_backbones(bench, config.students.backbones)
     backbones = {name: asdict(backbone(name)) for name in config.teachers.backbones + config.students.backbones}
@@ -152,6 +154,8 @@ def _facts(assembly: Assembly, distilled: DistilledSet, size: int) -> dict[str, 
     return {
         "dataset": data.name,
         "classes": classes,
+        "train_pictures": data.train.targets.bincount(minlength=classes).tolist(),
+        "test_pictures": data.test.targets.bincount(minlength=classes).tolist(),
         "method": config.method.name,
         "ipc": config.ipc,
         "seed": config.seed,
@@ -162,6 +166,7 @@ def _facts(assembly: Assembly, distilled: DistilledSet, size: int) -> dict[str, 
         "bytes": asdict(distilled.ledger(config.ipc, data.train_bytes, size)),
         "images": {
             "natural_per_class": len(distilled.naturals) / classes,
+            "naturals": distilled.targets.bincount(minlength=classes).tolist(),
             "compensators": len(distilled.compensators),
             "composed_per_class": len(distilled.pairs) // classes,
             "views": distilled.views.count if distilled.views else 0,

@@ -49,6 +49,8 @@ class DatasetConfig:
     std: list[float] | None = None
     test_fraction: float | None = MISSING
     validation: float | None = None
+    imbalance: float | None = None
+    balanced: bool = False
     split_seed: int = MISSING
 
     def _check(self, at: str) -> None:
@@ -65,6 +67,8 @@ class DatasetConfig:
             _within(f"{at}test_fraction", self.test_fraction, 0.01, 0.9)
         if self.validation is not None:
             _within(f"{at}validation", self.validation, 0.01, 0.9)
+        if self.imbalance is not None:
+            _within(f"{at}imbalance", self.imbalance, 1, 1e6)
         _path_part(f"{at}name", self.name)
         if self.kind == "folder" and self.root is None:
             raise UserError(f"{at}root=null: give the folder of pictures, {at}root=<folder>")

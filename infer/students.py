@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from infer.bench import Bench
 from infer.data import Pictures, Splits, Streamed
+from infer.data.pictures import shares
 from infer.distilled import DistilledSet
 from infer.fitting import forget
 from infer.labels import Ensemble
@@ -78,6 +79,14 @@ class StudentData:
         """The same with its images and labels on ``device``; streamed ones stay where they are."""
         return self if isinstance(self.source, Streamed) else replace(self, source=self.source.to(device))
 
+    @property
+    def class_shares(self) -> Tensor | None:
+        """Of the pictures, float32 [C], where their labels are their classes; soft labels know better."""
+        source = self.source
+        if isinstance(source, DistilledSet):
+            return shares(source.targets, self.classes) if source.header.labels == "hard" else None
+        return shares(source.targets, self.classes)
+
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         if isinstance(self.source, DistilledSet):
             return self.source.images(indices), self.source.raw_labels(indices)
@@ -95,12 +104,12 @@ def student_steps(bench: Bench, images: int, teachers: int, dynamic: bool) -> in
 def train_student(
     bench: Bench, name: str, options: BackboneConfig, source: StudentData, steps: int, seed: int, folder: Path
 ) -> Mapping[str, Any]:
-    """The result of one student, kept in ``folder``: {accuracy, seconds, steps}."""
+    """The result of one student, kept in ``folder``: its :class:`Scores` by name, seconds and steps."""
     result = read_json(folder / "result.json")
     if result is not None:
         return result
     module, seconds = teach(bench, name, options, source, steps, seed, folder)
-    result = {"accuracy": bench.accuracy(module), "seconds": round(seconds, 2), "steps": steps}
+    result = {**bench.scores(module)._asdict(), "seconds": round(seconds, 2), "steps": steps}
     write_json(folder / "result.json", result)
     forget(folder, "student")
     return result
@@ -123,6 +132,7 @@ def teach(
         space=source.space,
         temperature=source.temperature,
         ensemble=source.ensemble,
+        shares=source.class_shares if bench.balanced else None,
         **({**bench.module_options, **_SEEN_AS_IT_IS} if source.final else bench.module_options),
     )
 

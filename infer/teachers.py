@@ -56,13 +56,14 @@ def train_teacher(bench: Bench, name: str, options: BackboneConfig, seed: int) -
             network,
             bench.data.moments,
             optimiser=Optimiser(recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.schedule, steps),
+            shares=bench.data.class_shares if bench.balanced else None,
             **bench.module_options,
         )
         draw = partial(student_batch, len(train), 0, batch, None, seed)
         seconds = bench.fit(module, train, draw, steps, seed, folder, "teacher") if steps else 0.0
         weights = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
         write_bytes(file, to_safetensors(weights))
-        result = {"dataset": bench.data.name, "backbone": name, "seed": seed, "accuracy": bench.accuracy(module)}
+        result = {"dataset": bench.data.name, "backbone": name, "seed": seed, **bench.scores(module)._asdict()}
         result["seconds"] = round(seconds, 2)
         write_json(folder / "result.json", result)
         forget(folder, "teacher")

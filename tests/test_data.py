@@ -206,10 +206,21 @@ def test_naturals_are_a_round_of_every_class_then_in_turn_from_those_that_have_m
     picks = [torch.tensor([4, 3, 2, 1, 0]), torch.tensor([5, 6]), torch.tensor([7, 8, 9, 10])]
     order = in_turn(picks)[:10]
     assert order.tolist() == [4, 5, 7, 3, 6, 8, 2, 9, 1, 10]
-    with pytest.raises(UserError, match="needs 3 train pictures of every class, but b has 2"):
-        check(data, picks, 3, 9)
+    check(data, 11)
     with pytest.raises(UserError, match="asks for 12 train pictures, but there are 11"):
-        check(data, picks, 2, 12)
+        check(data, 12)
+
+
+def test_a_long_tail_is_of_the_train_pictures_alone():
+    splits = sources.digits("digits", 0.2, 0)
+    tailed = splits.long_tailed(50, 0)
+    counts = tailed.train.targets.bincount()
+    assert counts[0] == splits.train.targets.bincount()[0]
+    assert counts[9] == round(int(splits.train.targets.bincount()[9]) / 50)
+    assert (counts.diff() <= 0).all()
+    assert torch.equal(tailed.test.images, splits.test.images)
+    assert tailed.fingerprint == splits.long_tailed(50, 0).fingerprint != splits.long_tailed(50, 1).fingerprint
+    assert (splits.long_tailed(1e6, 0).train.targets.bincount() >= 1).all()
 
 
 def test_near_duplicates_stay_on_one_side(pictures, tmp_path):

@@ -15,7 +15,7 @@ from infer import schema
 
 LAYERS = [
     {"errors", "ufc"},
-    {"budget", "mixing", "labels", "store", "augment", "coding"},
+    {"budget", "mixing", "labels", "store", "augment", "coding", "metrics"},
     {"views"},
     {"distilled", "backbones", "data"},
     {"methods", "lit"},

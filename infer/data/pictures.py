@@ -144,6 +144,21 @@ class Splits:
         """Accuracy of always answering the test split's commonest class."""
         return float(self.test.targets.bincount().max()) / len(self.test)
 
+    @property
+    def class_shares(self) -> Tensor:
+        """Of the train pictures, in 0 to 1: float32 [C]."""
+        return shares(self.train.targets, len(self.classes))
+
+    def long_tailed(self, factor: float, seed: int) -> Splits:
+        """With fewer train pictures from class to class: of equal classes the last keeps ``factor`` times fewer than
+        the first (Cui et al. 2019); the seed says which."""
+        last = max(1, len(self.classes) - 1)
+        kept = [
+            members[: max(1, round(len(members) * factor ** (-number / last)))]
+            for number, members in enumerate(self.picks(seed))
+        ]
+        return replace(self, train=self.train.part(torch.cat(kept).sort().values))
+
     def held_out(self, share: float, seed: int) -> Splits:
         """The same data with that share of each class's train pictures, or its own validation pictures where it has
         them, in the place of the test pictures: for choosing.
@@ -198,6 +213,11 @@ class Splits:
             ]
             for number in range(len(self.classes))
         ]
+
+
+def shares(targets: Tensor, classes: int) -> Tensor:
+    """Of the classes among ``targets`` int64 [N], in 0 to 1: float32 [C]."""
+    return targets.bincount(minlength=classes).clamp(min=1) / len(targets)
 
 
 def stratified(targets: Tensor, share: float, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:

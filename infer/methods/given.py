@@ -92,16 +92,12 @@ def in_turn(orders: Sequence[Tensor]) -> Tensor:
     return torch.stack([order[k] for k in range(max(map(len, orders))) for order in orders if k < len(order)])
 
 
-def check(data: Splits, picks: Sequence[Tensor], rounds: int, count: int) -> None:
-    """Raise :class:`UserError` where there are too few pictures: of a class for ``rounds``, of all for ``count``."""
-    short = [f"{name} has {len(pick)}" for name, pick in zip(data.classes, picks, strict=True) if len(pick) < rounds]
-    if short:
-        raise UserError(
-            f"ipc: the split needs {rounds} train pictures of every class, but {', '.join(short)}; "
-            "choose a smaller ipc or add pictures"
-        )
+def check(data: Splits, count: int) -> None:
+    """Raise :class:`UserError` where there are too few pictures for ``count`` naturals."""
     if count > len(data.train):
-        raise UserError(f"ipc: asks for {count} train pictures, but there are {len(data.train)}")
+        raise UserError(
+            f"ipc: asks for {count} train pictures, but there are {len(data.train)}; choose a smaller ipc or add some"
+        )
 
 
 Method = Callable[..., Naturals]

@@ -7,35 +7,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 _BATCH = 500
-
-
-class Scores(NamedTuple):
-    """In 0 to 1: ``accuracy``, its mean over classes (``balanced``), the mean F1 over classes, and each class's recall;
-    a class without pictures has recall nan and is in no mean."""
-
-    accuracy: float
-    balanced: float
-    macro_f1: float
-    recall: list[float]
-
-
-def confusion(predicted: Tensor, targets: Tensor, classes: int) -> Tensor:
-    """Pictures of class i taken for class j: int64 [C, C], from class numbers [N]."""
-    return multiclass_confusion_matrix(predicted, targets, classes)
-
-
-def scores(confused: Tensor) -> Scores:
-    """Of a confusion matrix [C, C]."""
-    right, real, taken = confused.diagonal().double(), confused.sum(dim=1), confused.sum(dim=0)
-    there = real > 0
-    recall = right / real
-    f1 = 2 * right / (real + taken).clamp(min=1)
-    return Scores(
-        float(right.sum() / real.sum()), float(recall[there].mean()), float(f1[there].mean()), recall.tolist()
-    )
 
 
 class Pair(NamedTuple):

@@ -25,14 +25,19 @@ def comparison(result: Mapping[str, Any]) -> Table:
     )
     for column in ("student", "trained on"):
         table.add_column(column)
-    for column in ("bytes", "accuracy %", "seconds a student"):
+    uneven = max(result["train_pictures"]) > 2 * min(result["train_pictures"])
+    columns = ("balanced %", "macro F1 %", "rarest class %") if uneven else ()
+    rarest = result["train_pictures"].index(min(result["train_pictures"]))
+    for column in ("bytes", "accuracy %", *columns, "seconds a student"):
         table.add_column(column, justify="right")
     for row in result["students"]:
+        more = (row["balanced_accuracy"], row["macro_f1"], row["recall"][rarest]) if uneven else ()
         table.add_row(
             row["backbone"],
             SOURCES[row["source"]],
             f"{row['bytes']:,}",
             f"{100 * row['accuracy_mean']:.1f} ± {100 * row['accuracy_std']:.1f}",
+            *(f"{100 * share:.1f}" for share in more),
             f"{row['seconds'] / row['seeds']:.1f}",
         )
     return table

@@ -1,0 +1,69 @@
+"""Classes of very different sizes: what is stored of them, how they are learnt, and what is told of the rare ones."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import files
+
+import infer
+from infer.backbones import build
+from infer.lit import Optimiser, StudentModule, TeacherModule
+from infer.runs import distill, train
+from infer.schema import backbone
+
+WORDS = ["dataset.imbalance=40", "ipc=6", "students.seeds=2", "students.sources=[distilled,random,real]"]
+
+
+def test_rare_classes_are_stored_whole_and_lend_their_pictures_to_every_round(config, tmp_path, capsys):
+    result = distill(config("distill", *WORDS))
+    counts = result["train_pictures"]
+    assert counts[0] == max(counts)
+    assert counts[9] == min(counts) == 4
+    naturals = result["images"]["naturals"]
+    assert naturals[9] == 4  # whole, where the split has five of a class
+    assert sum(naturals) == 50
+    made = infer.load(files(tmp_path)[0])
+    assert made.targets.bincount().tolist() == naturals
+    assert len(made.compensators) == 5
+    pairs = [tuple(pair) for pair in made.pairs.tolist()]
+    assert len(set(pairs)) == len(pairs) == sum(min(count, 5) for count in naturals)
+    for row in result["students"]:
+        assert len(row["recall"]) == 10
+        assert row["balanced_accuracy"] == pytest.approx(sum(row["recall"]) / 10)
+        assert 0 <= row["macro_f1"] <= 1
+    told = capsys.readouterr().out
+    for column in ("balanced", "macro F1", "rarest"):
+        assert column in told
+
+
+def test_balanced_is_another_teacher_where_classes_differ_and_the_same_where_they_do_not(config, pictures, tmp_path):
+    words = ["backbone=convnet_narrow", "recipe.teacher.epochs=1", "dataset.test_fraction=0.25"]
+    own = ["dataset=image_folder", f"dataset.root={pictures}", "recipe=cpu", "dataset.image_size=16"]
+    for balanced in ("true", "false"):
+        train(config("train", *own, *words, f"dataset.balanced={balanced}"))
+        train(config("train", "dataset.imbalance=10", *words, f"dataset.balanced={balanced}"))
+    made = [path.parent.relative_to(tmp_path) for path in tmp_path.rglob("teacher.safetensors")]
+    assert len([path for path in made if "image_folder" in path.parts]) == 1
+    assert len([path for path in made if "digits" in path.parts]) == 2
+
+
+@pytest.mark.parametrize("kind", [TeacherModule, StudentModule])
+def test_the_adjusted_loss_is_that_of_the_paper(kind, monkeypatch):
+    """Cross-entropy of the logits plus the logarithms of the classes' shares; the answer itself is not adjusted."""
+    options = backbone("convnet_narrow")
+    network = build(options.model, options.options, options.stem, 3, 1, 8)
+    shares = torch.tensor([0.7, 0.2, 0.1])
+    more = {"mixing": "none", "alpha": 1.0, "space": "probabilities", "temperature": 1.0}
+    module = kind(
+        *("net", network, (torch.tensor([0.5]), torch.tensor([0.25])), 3),
+        Optimiser("adamw", 1e-3, 0, "cosine", 1),
+        *(0, False, None, shares),
+        **(more if kind is StudentModule else {}),
+    )
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    images = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+    targets = torch.tensor([0, 1, 2, 0, 0])
+    labels = targets if kind is TeacherModule else F.one_hot(targets, 3).float()
+    logits = module(images)
+    expected = -(logits + shares.log()).log_softmax(dim=1)[torch.arange(5), targets].mean()
+    torch.testing.assert_close(module.training_step((images, labels), 0), expected)
