@@ -144,7 +144,7 @@ def test_the_readmes_figures_are_those_of_the_recorded_run(name):
         assert f"{100 * teacher['accuracy']:.1f} %" in text
 
 
-@pytest.mark.parametrize("name", ["cifar10-jpeg-bytes", "cifar10-jpeg-images"])
+@pytest.mark.parametrize("name", ["cifar10-jpeg-bytes", "cifar10-jpeg-bytes-ipc50", "cifar10-jpeg-images"])
 def test_the_readmes_sweeps_are_the_recorded_ones(name):
     text = (ROOT / "README.md").read_text()
     with (ROOT / "docs" / "results" / name / "table.csv").open() as table:
