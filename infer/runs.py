@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,29 @@ log = logging.getLogger("infer")
 
 
 def read(config: DatasetConfig) -> Splits:
-    """The data set of the configuration."""
+    """The data set of the configuration; jobs of a sweep that have the same one after another read it once."""
+    levels = ("*/", "*/*/") if config.root else ()
+    folders = [folder for level in levels for folder in sorted(Path(config.root or "").glob(level))]
+    splits = _read(json.dumps(asdict(config)), tuple(folder.stat().st_mtime_ns for folder in folders))
+    for note in splits.notes:
+        log.warning(note)
+    log.info(
+        "%s: %d train and %d test pictures, %d classes, %d x %d, %s",
+        splits.name,
+        len(splits.train),
+        len(splits.test),
+        len(splits.classes),
+        splits.side,
+        splits.side,
+        "grey" if splits.channels == 1 else "colour",
+    )
+    return splits
+
+
+@lru_cache(maxsize=1)
+def _read(content: str, changed: tuple[int, ...]) -> Splits:
+    """The data set of that configuration, as JSON; ``changed``: when pictures last came or went."""
+    config = DatasetConfig(**json.loads(content))
     if config.root is not None:
         layout = Layout(config.image_size, config.channels, config.centre, config.stream)
         splits = sources.folder(config.name, Path(config.root), layout, config.test_fraction, config.split_seed)
@@ -57,18 +81,6 @@ def read(config: DatasetConfig) -> Splits:
                 f"dataset.{key}={getattr(config, key)}: the pictures of {config.name} have {found}; leave it, or give "
                 "dataset.root=<folder of pictures>, which are converted"
             )
-    for note in splits.notes:
-        log.warning(note)
-    log.info(
-        "%s: %d train and %d test pictures, %d classes, %d x %d, %s",
-        splits.name,
-        len(splits.train),
-        len(splits.test),
-        len(splits.classes),
-        splits.side,
-        splits.side,
-        "grey" if splits.channels == 1 else "colour",
-    )
     return splits
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from infer import runs
 from infer.data import Pictures, Splits, Streamed, near, sources
 from infer.data.layout import Layout
 from infer.errors import UserError
@@ -277,6 +278,21 @@ def test_a_folder_with_its_own_validation_part_chooses_by_it(pictures, tmp_path)
     held = splits.held_out(0.25, 0)
     assert (len(splits.train), len(splits.test), len(splits.validation)) == (36, 12, 11)
     assert (len(held.train), len(held.test)) == (36, 11)
+
+
+def test_jobs_read_the_same_data_once_unless_pictures_came_or_went(pictures, tmp_path, config, monkeypatch):
+    root = copy(pictures, tmp_path)
+    times = []
+    folder = sources.folder
+    monkeypatch.setattr(sources, "folder", lambda *words: times.append(1) or folder(*words))
+    words = ["dataset=image_folder", f"dataset.root={root}", "recipe=cpu", "dataset.image_size=16"]
+    first, again = (runs.read(config("distill", *words, f"seed={seed}").dataset) for seed in (0, 1))
+    assert first is again
+    other = runs.read(config("distill", *words, "dataset.channels=1").dataset)
+    assert other.channels == 1
+    (root / "train" / "flat" / "0.png").unlink()
+    assert len(runs.read(config("distill", *words, "dataset.channels=1").dataset).train) == len(first.train) - 1
+    assert len(times) == 3
 
 
 def test_what_is_held_out_is_of_the_train_pictures():
