@@ -95,7 +95,7 @@ class Classifier(LightningModule):
         self.register_buffer("log_shares", torch.zeros(classes) if shares is None else shares.log(), persistent=False)
         self.optimiser = optimiser
         self.crop, self.flip, self.resized_crop = crop, flip, resized_crop
-        self.confusion = MulticlassConfusionMatrix(classes)
+        self.confusion = MulticlassConfusionMatrix(classes, sync_on_compute=False)  # each process sees all
 
     def on_fit_start(self) -> None:
         """The resident set is no module, so Lightning does not move it; one too large for the device stays behind."""

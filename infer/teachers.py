@@ -27,11 +27,12 @@ log = logging.getLogger("infer")
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained, frozen network, its test accuracy, the seconds it took, and its file."""
+    """A trained, frozen network, its test accuracy and the mean of that over classes, its seconds, and its file."""
 
     name: str
     network: nn.Module
     accuracy: float
+    balanced_accuracy: float
     seconds: float
     file: Path
 
@@ -70,7 +71,8 @@ def train_teacher(bench: Bench, name: str, options: BackboneConfig, seed: int) -
     else:
         load_weights(network, file)
     log.info("teacher %s: test accuracy %.2f %% (%s)", name, 100 * result["accuracy"], folder)
-    return Teacher(name, frozen(network.cpu()), result["accuracy"], result["seconds"], file)
+    balanced = result.get("balanced_accuracy", result["accuracy"])
+    return Teacher(name, frozen(network.cpu()), result["accuracy"], balanced, result["seconds"], file)
 
 
 def load_weights(network: nn.Module, file: Path) -> None:
@@ -109,12 +111,14 @@ def train_teachers(bench: Bench) -> list[Teacher]:
     """All teachers of the configuration; refuses those near chance."""
     config = bench.config.teachers
     teachers = [train_teacher(bench, name, backbone(name), config.seed) for name in config.backbones]
-    least = bench.data.chance + config.margin * (1 - bench.data.chance)
+    chance = 1 / len(bench.data.classes) if bench.balanced else bench.data.chance
+    least = chance + config.margin * (1 - chance)
     for teacher in teachers:
-        if teacher.accuracy < least:
+        reached = teacher.balanced_accuracy if bench.balanced else teacher.accuracy
+        if reached < least:
             raise UserError(
-                f"teachers.backbones={teacher.name}: its test accuracy {teacher.accuracy:.1%} is near chance "
-                f"({bench.data.chance:.1%}; teachers.margin asks for {least:.1%}); train it longer "
+                f"teachers.backbones={teacher.name}: its test accuracy {reached:.1%} is near chance "
+                f"({chance:.1%}; teachers.margin asks for {least:.1%}); train it longer "
                 "(recipe.teacher.epochs), change recipe.teacher.lr, or leave it out"
             )
     return teachers

@@ -10,6 +10,7 @@ from PIL import Image
 from infer import runs
 from infer.data import Pictures, Splits, Streamed, near, sources
 from infer.data.layout import Layout
+from infer.data.pictures import stratified
 from infer.errors import UserError
 from infer.methods import check
 from infer.methods.given import in_turn
@@ -270,14 +271,14 @@ def test_of_many_pictures_the_same_hash_counts(pictures, monkeypatch):
     assert len(groups.unique()) == len(images)
 
 
-def test_a_folder_with_its_own_validation_part_chooses_by_it(pictures, tmp_path):
-    root = copy(pictures, tmp_path)
-    shutil.copytree(root / "test", root / "val")
-    (root / "val" / "flat" / "0.png").unlink()
-    splits = read(root)
-    held = splits.held_out(0.25, 0)
-    assert (len(splits.train), len(splits.test), len(splits.validation)) == (36, 12, 11)
-    assert (len(held.train), len(held.test)) == (36, 11)
+def test_groups_neither_swamp_the_test_part_nor_empty_a_class():
+    scene = torch.cat([torch.zeros(90), torch.arange(1, 11)]).long()  # ninety frames of one scene, and ten others
+    _, test = stratified(torch.zeros(100).long(), 0.2, 0, scene)
+    assert sorted(scene[test].tolist()) == list(range(1, 11))
+    targets, groups = torch.tensor([0, 0, 1, 1, 1, 1]), torch.tensor([0, 1, 0, 1, 2, 3])  # the same picture, two labels
+    for seed in range(50):
+        train, test = stratified(targets, 0.5, seed, groups)
+        assert set(targets[train].tolist()) == set(targets[test].tolist()) == {0, 1}
 
 
 def test_jobs_read_the_same_data_once_unless_pictures_came_or_went(pictures, tmp_path, config, monkeypatch):

@@ -39,18 +39,20 @@ def test_seeds_of_a_setting_are_taken_together():
 
 
 def test_random_of_the_same_budget_is_the_rival_of_runs_without_one():
-    def run(method: str, seed: int, accuracies: list[float], **other: object) -> tuple[str, dict]:
+    def run(method: str, seed: int, accuracies: list[float], more: str = "", **other: object) -> tuple[str, dict]:
         row = {"backbone": "net", "source": "distilled", "accuracies": accuracies, "bytes": 100}
         facts = {"dataset": "data", "ipc": 1, "seed": seed, "budget": {"by": "images"}, "labels": "static"}
-        return f"method={method}", {**facts, **other, "method": method, "recipe": {}, "students": [row]}
+        return f"method={method}{more}", {**facts, **other, "method": method, "recipe": {}, "students": [row]}
 
     randoms = [run("random", 1, [0.4, 0.6]), run("random", 0, [0.2, 0.4])]
     rded = [run("rded", 0, [0.4, 0.5]), run("rded", 1, [0.7, 0.7])]
     coded = [run("coded", seed, [0.9], budget={"by": "bytes"}) for seed in (0, 1)]
-    found = {line.setting: line.against for line in sweep.lines([*randoms, *rded, *coded])}
+    tail = [run("herding", seed, [0.1], " dataset.imbalance=50") for seed in (0, 1)]
+    found = {line.setting: line.against for line in sweep.lines([*randoms, *rded, *coded, *tail])}
     assert found == {
         "method=random": None,
         "method=coded": None,
+        "method=herding dataset.imbalance=50": None,
         "method=rded": (pytest.approx(0.175), pytest.approx(0.025 * stats.t.ppf(0.975, 1)), 2),
     }
 

@@ -111,10 +111,7 @@ class Streamed:
 
 @dataclass(frozen=True)
 class Splits:
-    """The train and test pictures of a data set of ``classes``; ``notes`` say what reading them met.
-
-    ``validation`` pictures are what choices are made by, where the data set has its own.
-    """
+    """The train and test pictures of a data set of ``classes``; ``notes`` say what reading them met."""
 
     name: str
     classes: list[str]
@@ -122,7 +119,6 @@ class Splits:
     test: Pictures | Streamed
     notes: tuple[str, ...] = ()
     given_moments: tuple[Tensor, Tensor] | None = None
-    validation: Pictures | Streamed | None = None
 
     @property
     def channels(self) -> int:
@@ -160,13 +156,10 @@ class Splits:
         return replace(self, train=self.train.part(torch.cat(kept).sort().values))
 
     def held_out(self, share: float, seed: int) -> Splits:
-        """The same data with that share of each class's train pictures, or its own validation pictures where it has
-        them, in the place of the test pictures: for choosing.
+        """The same data with that share of each class's train pictures in the place of the test pictures: for choosing.
 
         The test pictures are not in it.
         """
-        if self.validation is not None:
-            return replace(self, test=self.validation, validation=None)
         groups = near.groups(self.train.images) if isinstance(self.train, Pictures) else None
         kept, held = stratified(self.train.targets, share, seed, groups)
         return replace(self, train=self.train.part(kept), test=self.train.part(held), given_moments=self.moments)
@@ -223,7 +216,8 @@ def shares(targets: Tensor, classes: int) -> Tensor:
 def stratified(targets: Tensor, share: float, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Positions of a train and a test part, that ``share`` of each class in the second: int64, ascending.
 
-    Pictures of one of the ``groups`` int64 [N] stay together, unless a class is all one group.
+    Pictures of one of the ``groups`` int64 [N] stay together, in the train part where a group is too large for the
+    test part; a class that is all one group is divided.
     """
     generator = torch.Generator().manual_seed(seed)
     test = torch.zeros(len(targets), dtype=torch.bool)
@@ -231,15 +225,18 @@ def stratified(targets: Tensor, share: float, seed: int, groups: Tensor | None =
         members = (targets == number).nonzero().flatten()
         members = members[torch.randperm(len(members), generator=generator)]
         if len(members) < 2:
-            raise UserError(f"dataset.root: class number {int(number)} has one picture; a test split needs two")
+            raise UserError(f"dataset: class number {int(number)} has one picture; a split needs two, so add one")
         wanted = max(1, round(share * len(members)))
         if groups is None:
             test[members[:wanted]] = True
             continue
         for member in members:
-            if test[members].sum() >= wanted:
+            if test[members].sum() == wanted:
                 break
-            test[groups == groups[member]] = True
-        if test[members].all():
-            test[members[wanted:]] = False
+            whole = test | (groups == groups[member])
+            left = targets[~whole].bincount(minlength=int(targets.max()) + 1)
+            if whole[members].sum() <= wanted and left[targets[whole]].all():
+                test = whole
+        if not test[members].any():
+            test[members[:wanted]] = True
     return (~test).nonzero().flatten(), test.nonzero().flatten()

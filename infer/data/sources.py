@@ -63,7 +63,7 @@ def torchvision_set(name: str, dataset: str, folder: Path) -> Splits:
 def folder(name: str, root: Path, layout: Layout, test_fraction: float | None, split_seed: int) -> Splits:
     """Pictures below ``root``: train/<class>/* and test/<class>/* (or val/), or <class>/* alone, split by seed.
 
-    With train/, val/ and test/ the second is what choices are made by. Near-duplicates are not divided by a split.
+    A split keeps near-duplicates together where the pictures are in memory (infer/data/near.py).
     Raises :class:`UserError` where there is nothing to learn from; names what it had to skip in ``notes``.
     """
     if not root.is_dir():
@@ -80,18 +80,8 @@ def folder(name: str, root: Path, layout: Layout, test_fraction: float | None, s
     train, notes = _pictures(train_root, _files(train_root, classes), classes, layout)
     if test_root is None:
         return _divided(Splits(name, classes, train, train, notes), test_fraction or 0.2, split_seed)
-    roots = [test_root]
-    if test_root.name == "test" and (root / "val").is_dir():
-        roots.append(root / "val")
-    read = [_pictures(where, _test_files(where, classes), classes, layout) for where in roots]
-    return Splits(
-        name,
-        classes,
-        train,
-        read[0][0],
-        (*notes, *(note for _, found in read for note in found)),
-        validation=read[1][0] if len(read) > 1 else None,
-    )
+    test, more = _pictures(test_root, _test_files(test_root, classes), classes, layout)
+    return Splits(name, classes, train, test, (*notes, *more))
 
 
 def _divided(whole: Splits, share: float, seed: int) -> Splits:
@@ -99,6 +89,8 @@ def _divided(whole: Splits, share: float, seed: int) -> Splits:
     groups = near.groups(whole.train.images) if isinstance(whole.train, Pictures) else None
     train, test = stratified(whole.train.targets, share, seed, groups)
     notes = list(whole.notes)
+    if groups is None:
+        notes.append("near-duplicates were not looked for: the pictures are streamed")
     if groups is not None and (alike := int((groups.bincount()[groups] > 1).sum())):
         sets = len(set(groups[groups.bincount()[groups] > 1].tolist()))
         notes.append(

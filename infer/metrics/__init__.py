@@ -1,1 +1,1 @@
-"""What a trained network and a file's images are measured by: tensors in, numbers out."""
+"""What a trained network is measured by: tensors in, numbers out."""

@@ -8,7 +8,6 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +73,9 @@ def lines(results: Sequence[tuple[str, Result]]) -> list[Line]:
         accuracies = [accuracy for row, _ in found for accuracy in row["accuracies"]]
         against = None
         if source == "distilled":
-            pairs = [(row["accuracies"], _rival(result, backbone, results)) for row, result in found]
-            if all(rival for _, rival in pairs):
-                if len(pairs) > 1:  # students of one set have more in common than those of two: a pair for each set
-                    pairs = [([statistics.fmean(ours)], [statistics.fmean(theirs)]) for ours, theirs in pairs]
-                ours, theirs = (list(chain(*sides)) for sides in zip(*pairs, strict=True))
-                against = paired(ours, theirs)
+            pairs = [(row["accuracies"], _rival(setting, result, backbone, results)) for row, result in found]
+            if all(rival for _, rival in pairs):  # a pair for each set: its students have too much in common
+                against = paired(*([statistics.fmean(side) for side in sides] for sides in zip(*pairs, strict=True)))
         size = statistics.fmean(row["bytes"] for row, _ in found)
         spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
         mean = statistics.fmean(accuracies)
@@ -87,19 +83,24 @@ def lines(results: Sequence[tuple[str, Result]]) -> list[Line]:
     return made
 
 
-def _rival(result: Result, backbone: str, results: Sequence[tuple[str, Result]]) -> Sequence[float]:
-    """Accuracies on random naturals: the run's own row, or else that of a run of method=random with the same budget,
-    kind of labels, ipc and seed; empty where there is neither."""
+def _rival(setting: str, result: Result, backbone: str, results: Sequence[tuple[str, Result]]) -> Sequence[float]:
+    """Accuracies on random naturals: the run's own row, or else that of a run of method=random whose setting, seed and
+    budget are the same; empty where there is neither."""
     for row in result["students"]:
         if (row["backbone"], row["source"]) == (backbone, "random"):
             return list(row["accuracies"])
     same = ("dataset", "ipc", "seed", "budget", "labels", "recipe")
-    for _, other in results:
-        if result["method"] != "random" == other["method"] and all(other.get(key) == result.get(key) for key in same):
+    for name, other in results:
+        alike = _beside_method(name) == _beside_method(setting) and all(other.get(k) == result.get(k) for k in same)
+        if alike and result["method"] != "random" == other["method"]:
             for row in other["students"]:
                 if (row["backbone"], row["source"]) == (backbone, "distilled"):
                     return list(row["accuracies"])
     return []
+
+
+def _beside_method(setting: str) -> list[str]:
+    return [word for word in setting.split() if not word.startswith("method")]
 
 
 def write(results: Sequence[tuple[str, Result]], folder: Path) -> list[Path]:
