@@ -259,7 +259,7 @@ def test_a_class_of_one_picture_many_times_is_divided_and_named(pictures, tmp_pa
     assert splits.train.targets.bincount()[0] == 9
     assert splits.notes == (
         "12 pictures are near-duplicates of another, 1 sets of them; a split keeps each together",
-        "1 sets of near-duplicates had to be divided: a class had nothing else",
+        "1 sets of near-duplicates had to be divided, because a class had nothing else",
     )
 
 

@@ -82,7 +82,7 @@ def test_a_mistake_found_later_is_one_line_too(command, tmp_path):
         (["dataset.channels=3"], "dataset.channels=3: the pictures of digits have 1"),
         (["output=/dev/null/out"], r"/dev/null/out.* cannot be (written|read)"),
         (["dataset=image_folder", "dataset.root=/nowhere"], "dataset.root=/nowhere: no such folder"),
-        (["ipc=200"], "ipc: asks for .* train pictures, but there are 1437"),
+        (["ipc=200"], "ipc: asks for .* train pictures, but there are 1438"),
     ],
 )
 def test_mistakes_that_only_the_data_tell(config, tmp_path, overrides, says):

@@ -69,7 +69,7 @@ def folder(name: str, root: Path, layout: Layout, test_fraction: float | None, s
     if not root.is_dir():
         raise UserError(f"dataset.root={root}: no such folder; give one with train/<class>/ and test/<class>/ pictures")
     divided = (root / "train").is_dir()
-    test_root = _test_root(root)
+    test_root = _test_root(root) if divided else None
     if divided and test_root is None:
         raise UserError(f"dataset.root={root}: has train/ but no test/; add test/<class>/, or put <class>/ in root")
     train_root = root / "train" if divided else root
@@ -97,7 +97,7 @@ def _divided(whole: Splits, share: float, seed: int) -> Splits:
             f"{alike} pictures are near-duplicates of another, {sets} sets of them; a split keeps each together"
         )
         if split := len(set(groups[train].tolist()) & set(groups[test].tolist())):
-            notes.append(f"{split} sets of near-duplicates had to be divided: a class had nothing else")
+            notes.append(f"{split} sets of near-duplicates had to be divided, because a class had nothing else")
     return replace(whole, train=whole.train.part(train), test=whole.train.part(test), notes=tuple(notes))
 
 
