@@ -32,7 +32,6 @@ def allocate(assembly: Assembly) -> tuple[DistillConfig, list[dict[str, Any]]]:
     if not config.budget.choices:
         return config, []
     whole = assembly.bench
-    data = whole.data.held_out(_HELD_OUT, _SEED)
     settings = whole.identity(
         teachers={teacher.name: teacher.accuracy for teacher in assembly.teachers},
         **{key: asdict(getattr(config, key)) for key in ("budget", "labels", "mixing", "recipe", "method")},
@@ -44,6 +43,7 @@ def allocate(assembly: Assembly) -> tuple[DistillConfig, list[dict[str, Any]]]:
     )
     tried = read_json(folder / "result.json")
     if tried is None:
+        data = whole.data.held_out(_HELD_OUT, _SEED)
         tried = {"choices": [], "held_out": len(data.test)}
         for values in itertools.product(*config.budget.choices.values()):
             choice = dict(zip(config.budget.choices, values, strict=True))

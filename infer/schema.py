@@ -231,14 +231,14 @@ class MixingConfig:
 
 @dataclass
 class LabelsConfig:
-    """conf/labels; keys of labels of views have defaults for the other kinds, which do without."""
+    """conf/labels."""
 
     kind: str = MISSING
-    space: str = "probabilities"
-    share: float = 0.1
-    mixing: str = "cutmix"
-    candidates: int = 1
-    scout: int = 1500
+    space: str = MISSING
+    share: float = MISSING
+    mixing: str = MISSING
+    candidates: int = MISSING
+    scout: int = MISSING
 
     def _check(self, at: str) -> None:
         _one_of(f"{at}kind", self.kind, ["static", "views", "dynamic", "hard"])

@@ -88,17 +88,24 @@ def _divided(whole: Splits, share: float, seed: int) -> Splits:
     """With that share of each class of its train pictures, near-duplicates together, in the place of the test ones."""
     groups = near.groups(whole.train.images) if isinstance(whole.train, Pictures) else None
     train, test = stratified(whole.train.targets, share, seed, groups)
-    notes = list(whole.notes)
+    notes = (*whole.notes, *_alike(groups, train, test))
+    return replace(whole, train=whole.train.part(train), test=whole.train.part(test), notes=notes)
+
+
+def _alike(groups: Tensor | None, train: Tensor, test: Tensor) -> list[str]:
+    """What there is to say of near-duplicates in the parts of a split."""
     if groups is None:
-        notes.append("near-duplicates were not looked for: the pictures are streamed")
-    if groups is not None and (alike := int((groups.bincount()[groups] > 1).sum())):
-        sets = len(set(groups[groups.bincount()[groups] > 1].tolist()))
-        notes.append(
-            f"{alike} pictures are near-duplicates of another, {sets} sets of them; a split keeps each together"
+        return ["near-duplicates were not looked for: the pictures are streamed"]
+    found = []
+    repeated = groups[groups.bincount()[groups] > 1]
+    if len(repeated):
+        sets = len(repeated.unique())
+        found.append(
+            f"{len(repeated)} pictures are near-duplicates of another, {sets} sets of them; a split keeps each together"
         )
-        if split := len(set(groups[train].tolist()) & set(groups[test].tolist())):
-            notes.append(f"{split} sets of near-duplicates had to be divided, because a class had nothing else")
-    return replace(whole, train=whole.train.part(train), test=whole.train.part(test), notes=tuple(notes))
+    if divided := len(set(groups[train].tolist()) & set(groups[test].tolist())):
+        found.append(f"{divided} sets of near-duplicates had to be divided, because a class had nothing else")
+    return found
 
 
 def _class_folders(root: Path) -> list[str]:

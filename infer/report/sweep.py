@@ -86,17 +86,18 @@ def lines(results: Sequence[tuple[str, Result]]) -> list[Line]:
 def _rival(setting: str, result: Result, backbone: str, results: Sequence[tuple[str, Result]]) -> Sequence[float]:
     """Accuracies on random naturals: the run's own row, or else that of a run of method=random whose setting, seed and
     budget are the same; empty where there is neither."""
-    for row in result["students"]:
-        if (row["backbone"], row["source"]) == (backbone, "random"):
-            return list(row["accuracies"])
+    found = [_accuracies(result, backbone, "random")]
     same = ("dataset", "ipc", "seed", "budget", "labels", "recipe")
     for name, other in results:
         alike = _beside_method(name) == _beside_method(setting) and all(other.get(k) == result.get(k) for k in same)
         if alike and result["method"] != "random" == other["method"]:
-            for row in other["students"]:
-                if (row["backbone"], row["source"]) == (backbone, "distilled"):
-                    return list(row["accuracies"])
-    return []
+            found.append(_accuracies(other, backbone, "distilled"))
+    return next(filter(None, found), [])
+
+
+def _accuracies(result: Result, backbone: str, source: str) -> Sequence[float]:
+    rows = (row for row in result["students"] if (row["backbone"], row["source"]) == (backbone, source))
+    return next((row["accuracies"] for row in rows), [])
 
 
 def _beside_method(setting: str) -> list[str]:

@@ -25,9 +25,9 @@ def comparison(result: Mapping[str, Any]) -> Table:
     )
     for column in ("student", "trained on"):
         table.add_column(column)
-    uneven = max(result["train_pictures"]) > 2 * min(result["train_pictures"])
+    pictures = result["train_pictures"]
+    uneven, rarest = max(pictures) > 2 * min(pictures), pictures.index(min(pictures))
     columns = ("balanced %", "macro F1 %", "rarest class %") if uneven else ()
-    rarest = result["train_pictures"].index(min(result["train_pictures"]))
     for column in ("bytes", "accuracy %", *columns, "seconds a student"):
         table.add_column(column, justify="right")
     for row in result["students"]:
