@@ -1,14 +1,18 @@
-"""Networks by name: timm's, torchvision's ShuffleNetV2, the field's ConvNet; stems that suit the image size."""
+"""Networks by name: timm's, torchvision's ShuffleNetV2, the field's ConvNet; small-image stems; their files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load as from_safetensors
+from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from infer.errors import UserError, choices
+from infer.store import write_bytes
 from infer.ufc import batch_norms
 
 SMALL_SIDE = 64
@@ -112,3 +116,18 @@ def require_batch_norm(name: str, model: nn.Module) -> None:
 def frozen(model: nn.Module) -> nn.Module:
     """``model`` as a teacher: eval mode, and no gradient of any weight computed or stored."""
     return model.requires_grad_(False).eval()
+
+
+def save_weights(network: nn.Module, file: Path) -> None:
+    """Write ``network``'s weights and statistics, whole or not at all."""
+    weights = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
+    write_bytes(file, to_safetensors(weights))
+
+
+def load_weights(network: nn.Module, file: Path) -> None:
+    """Fill ``network`` from a file of :func:`save_weights`."""
+    try:
+        network.load_state_dict(from_safetensors(file.read_bytes()))
+    except (OSError, RuntimeError, ValueError) as error:
+        cure = "restore it, or remove its folder so that it is trained anew"
+        raise UserError(f"{file}: cannot be read as this network's weights; {cure}") from error

@@ -19,7 +19,7 @@ from torch import nn
 from infer import __version__
 from infer.allocate import allocate
 from infer.assemble import RANDOM, Assembly, split_by_images
-from infer.backbones import frozen
+from infer.backbones import frozen, load_weights
 from infer.bench import Bench
 from infer.compare import compare, missing, scores
 from infer.compensators import Compensators
@@ -33,7 +33,7 @@ from infer.report import pictures, table
 from infer.schema import BaseConfig, DatasetConfig, DistillConfig, TrainConfig, backbone
 from infer.store import claim, digest, read_json, write_json
 from infer.students import StudentData, student_steps, train_student
-from infer.teachers import check_backbones, check_network, load_weights, train_teacher, train_teachers
+from infer.teachers import check_backbones, check_network, train_teacher, train_teachers
 
 log = logging.getLogger("infer")
 

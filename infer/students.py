@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from infer.backbones import save_weights
 from infer.bench import Bench
 from infer.data import Pictures, Splits, Streamed
 from infer.data.pictures import shares
@@ -23,6 +24,7 @@ from infer.mixing import student_batch
 from infer.schema import BackboneConfig
 from infer.store import read_json, write_json
 
+WEIGHTS = "student.safetensors"
 _SEEN_AS_IT_IS = {"crop": 0, "flip": False, "resized_crop": None}
 
 
@@ -104,12 +106,13 @@ def student_steps(bench: Bench, images: int, teachers: int, dynamic: bool) -> in
 def train_student(
     bench: Bench, name: str, options: BackboneConfig, source: StudentData, steps: int, seed: int, folder: Path
 ) -> Mapping[str, Any]:
-    """The result of one student, kept in ``folder``: its :class:`Scores` by name, seconds and steps."""
+    """The result of one student, kept in ``folder`` with its weights: its :class:`Scores` by name, seconds, steps."""
     result = read_json(folder / "result.json")
-    if result is not None:
+    if result is not None and (folder / WEIGHTS).is_file():
         return result
     module, seconds = teach(bench, name, options, source, steps, seed, folder)
     result = {**bench.scores(module)._asdict(), "seconds": round(seconds, 2), "steps": steps}
+    save_weights(module.network, folder / WEIGHTS)
     write_json(folder / "result.json", result)
     forget(folder, "student")
     return result

@@ -9,18 +9,16 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load as from_safetensors
-from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from infer.backbones import frozen, require_batch_norm
+from infer.backbones import frozen, load_weights, require_batch_norm, save_weights
 from infer.bench import Bench
 from infer.errors import UserError
 from infer.fitting import forget
 from infer.lit import Optimiser, TeacherModule
 from infer.mixing import student_batch
 from infer.schema import BackboneConfig, backbone
-from infer.store import claim, read_json, write_bytes, write_json
+from infer.store import claim, read_json, write_json
 
 log = logging.getLogger("infer")
 
@@ -62,8 +60,7 @@ def train_teacher(bench: Bench, name: str, options: BackboneConfig, seed: int) -
         )
         draw = partial(student_batch, len(train), 0, batch, None, seed)
         seconds = bench.fit(module, train, draw, steps, seed, folder, "teacher") if steps else 0.0
-        weights = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
-        write_bytes(file, to_safetensors(weights))
+        save_weights(network, file)
         result = {"dataset": bench.data.name, "backbone": name, "seed": seed, **bench.scores(module)._asdict()}
         result["seconds"] = round(seconds, 2)
         write_json(folder / "result.json", result)
@@ -73,15 +70,6 @@ def train_teacher(bench: Bench, name: str, options: BackboneConfig, seed: int) -
     log.info("teacher %s: test accuracy %.2f %% (%s)", name, 100 * result["accuracy"], folder)
     balanced = result.get("balanced_accuracy", result["accuracy"])
     return Teacher(name, frozen(network.cpu()), result["accuracy"], balanced, result["seconds"], file)
-
-
-def load_weights(network: nn.Module, file: Path) -> None:
-    """Fill ``network`` from a teacher's file."""
-    try:
-        network.load_state_dict(from_safetensors(file.read_bytes()))
-    except (OSError, RuntimeError, ValueError) as error:
-        cure = "restore it, or remove its folder so that it is trained anew"
-        raise UserError(f"{file}: cannot be read as this teacher; {cure}") from error
 
 
 def check_backbones(bench: Bench, students: Sequence[str]) -> None:
