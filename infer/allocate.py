@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,12 +21,13 @@ _HELD_OUT = 0.1
 _SEED = 0
 
 
-def allocate(assembly: Assembly) -> tuple[DistillConfig, list[dict[str, Any]]]:
+def allocate(assembly: Assembly, seconds: float | None = None) -> tuple[DistillConfig, list[dict[str, Any]]]:
     """The configuration with the best of ``budget.choices`` and, for the record, how each of them did.
 
     Every combination of the choices is assembled from nine tenths of the train pictures and taught to one student of
     the first backbone, whose accuracy is measured on the last tenth. The teachers have seen these; the choices share
-    that advantage. All of it has a seed of its own: runs of other seeds find the choice made.
+    that advantage. All of it has a seed of its own: runs of other seeds find the choice made. Of ``seconds`` that are
+    given, no combination is begun that is not expected to end within them; the first always is.
     """
     config = assembly.bench.config
     assert isinstance(config, DistillConfig)
@@ -45,13 +47,21 @@ def allocate(assembly: Assembly) -> tuple[DistillConfig, list[dict[str, Any]]]:
     if tried is None:
         data = whole.data.held_out(_HELD_OUT, _SEED)
         tried = {"choices": [], "held_out": len(data.test)}
-        for values in itertools.product(*config.budget.choices.values()):
+        combinations = [*itertools.product(*config.budget.choices.values())]
+        began = time.perf_counter()
+        for number, values in enumerate(combinations):
             choice = dict(zip(config.budget.choices, values, strict=True))
+            spent = time.perf_counter() - began
+            if seconds is not None and number and spent * (number + 1) / number > seconds:
+                log.warning("budget: %d of %d choices tried, for want of time", number, len(combinations))
+                break
             bench = replace(whole, data=data, config=replace(chosen(config, choice), seed=_SEED))
             where = folder / "-".join(f"{key}={value}" for key, value in choice.items())
             accuracy = _measure(replace(assembly, bench=bench, picks=data.picks(_SEED), folder=where))
             log.info("budget: %s: %.2f %% of the held-out pictures", _named(choice), 100 * accuracy)
-            tried["choices"].append({**choice, "accuracy": accuracy})
+            took = time.perf_counter() - began - spent
+            tried["choices"].append({**choice, "accuracy": accuracy, "seconds": round(took, 2)})
+        tried["left_out"] = len(combinations) - len(tried["choices"])
         write_json(folder / "result.json", tried)
     best = max(tried["choices"], key=lambda choice: choice["accuracy"])
     choice = {key: best[key] for key in config.budget.choices}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
-from torch import nn
+from torch import Tensor, nn
 
 from infer.errors import UserError, choices
 from infer.store import write_bytes
@@ -116,6 +116,20 @@ def require_batch_norm(name: str, model: nn.Module) -> None:
 def frozen(model: nn.Module) -> nn.Module:
     """``model`` as a teacher: eval mode, and no gradient of any weight computed or stored."""
     return model.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
+    """What ``network``'s last linear layer is given for batches of its inputs: float32 [N, D], on the CPU."""
+    *_, last = (module for module in network.modules() if isinstance(module, nn.Linear))
+    found: list[Tensor] = []
+    handle = last.register_forward_pre_hook(lambda _, args: found.append(args[0].float().cpu()))
+    try:
+        for batch in batches:
+            network(batch)
+    finally:
+        handle.remove()
+    return torch.cat(found)
 
 
 def save_weights(network: nn.Module, file: Path) -> None:

@@ -6,7 +6,7 @@ import logging
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from infer.bench import Bench
 from infer.distilled import DistilledSet
 from infer.schema import SOURCES, BaseConfig, backbone
 from infer.store import claim
-from infer.students import StudentData, student_steps, train_student
+from infer.students import WEIGHTS, StudentData, student_steps, train_student
 
 log = logging.getLogger("infer")
 
@@ -32,45 +32,57 @@ def missing(config: BaseConfig, rows: Sequence[Mapping[str, Any]]) -> list[tuple
     ]
 
 
-def compare(
-    assembly: Assembly, distilled: DistilledSet, folder: Path, known: Sequence[Mapping[str, Any]] = ()
-) -> list[Mapping[str, Any]]:
+@dataclass(frozen=True)
+class Sets:
+    """The ``distilled`` set and its rivals, each made when it is asked for, once."""
+
+    assembly: Assembly
+    distilled: DistilledSet
+    _made: dict[Callable[[Assembly, DistilledSet], DistilledSet], DistilledSet] = field(default_factory=dict)
+
+    def __getitem__(self, source: str) -> DistilledSet:
+        make = _SETS[source]
+        if make not in self._made:  # a plain row has the set of the row it is compared with
+            self._made[make] = make(self.assembly, self.distilled)
+        return self._made[make]
+
+
+def compare(sets: Sets, folder: Path, known: Sequence[Mapping[str, Any]] = ()) -> list[Mapping[str, Any]]:
     """The rows of the comparison: every student on every source of students.sources, the same recipe and steps for all.
 
     Rows that are ``known`` from an earlier command on the same set stay, and those that it did not ask for come to
     them. Students of a run's seed s have the seeds s * n to s * n + n - 1, so that a sweep over seeds is of different
     ones. The real set alone may take more steps, so that the ceiling is no strawman (recipe.student.real_epochs).
     """
-    bench, config = assembly.bench, assembly.bench.config
-    networks = [teacher.network for teacher in assembly.teachers]
+    bench, config = sets.assembly.bench, sets.assembly.bench.config
+    networks = [teacher.network for teacher in sets.assembly.teachers]
     count = config.students.seeds
-    steps = student_steps(bench, len(distilled), len(networks), distilled.header.labels == "dynamic")
+    steps = student_steps(bench, len(sets.distilled), len(networks), sets.distilled.header.labels == "dynamic")
     rows = list(known)
     wanted = missing(config, rows)
-    sets: dict[Callable[[Assembly, DistilledSet], DistilledSet], DistilledSet] = {}
-    for source, make in _SETS.items():
+    for source in _SETS:
         names = [name for name, of in wanted if of == source]
         if not names:
             continue
-        if make not in sets:  # a plain row has the set of the row it is compared with
-            sets[make] = make(assembly, distilled)
-        chosen = sets[make]
+        chosen = sets[source]
         lessons = StudentData.of_set(chosen, networks)
         lessons = replace(lessons, final=lessons.final or source.endswith("_plain"))
         for name in names:
             where = folder / "students" / f"{name}-{source}"
+            folders = {seed: where / f"seed{seed}" for seed in range(config.seed * count, (config.seed + 1) * count)}
             results = [
-                train_student(
-                    bench, f"{name}-{source}-{seed}", backbone(name), lessons, steps, seed, where / f"seed{seed}"
-                )
-                for seed in range(config.seed * count, (config.seed + 1) * count)
+                train_student(bench, f"{name}-{source}-{seed}", backbone(name), lessons, steps, seed, place)
+                for seed, place in folders.items()
             ]
-            rows.append(_row(name, source, chosen.header.labels, results, chosen.payload, len(chosen)))
+            rows.append(
+                _row(name, source, chosen.header.labels, results, chosen.payload, len(chosen), [*folders.values()])
+            )
     for name in [name for name, of in wanted if of == "real"]:
         size, train = bench.data.train_bytes, bench.data.train
         most = max(steps, math.ceil(config.recipe.student.real_epochs * len(train) / config.recipe.student.batch))
-        results = [_train_real(bench, name, most, seed) for seed in range(count)]
-        rows.append(_row(name, "real", "hard", results, size, len(train)))
+        taught = [_train_real(bench, name, most, seed) for seed in range(count)]
+        results, places = [result for result, _ in taught], [place for _, place in taught]
+        rows.append(_row(name, "real", "hard", results, size, len(train), places))
     return sorted(rows, key=lambda row: [*SOURCES].index(row["source"]))
 
 
@@ -106,8 +118,9 @@ _SETS: dict[str, Callable[[Assembly, DistilledSet], DistilledSet]] = {
 }
 
 
-def _train_real(bench: Bench, name: str, steps: int, seed: int) -> Mapping[str, Any]:
-    """A student on the whole real set: the ceiling, shared by all runs on this data with this student recipe."""
+def _train_real(bench: Bench, name: str, steps: int, seed: int) -> tuple[Mapping[str, Any], Path]:
+    """A student on the whole real set, and its folder: the ceiling, shared by all runs on this data with this student
+    recipe."""
     config = bench.config
     options = backbone(name)
     settings = bench.identity(
@@ -118,11 +131,18 @@ def _train_real(bench: Bench, name: str, steps: int, seed: int) -> Mapping[str, 
         seed=seed,
     )
     folder = claim(Path(config.output, "train", bench.data.name, name, f"real-seed{seed}"), settings)
-    return train_student(bench, f"{name}-real-{seed}", options, StudentData.of_real(bench.data), steps, seed, folder)
+    lessons = StudentData.of_real(bench.data)
+    return train_student(bench, f"{name}-real-{seed}", options, lessons, steps, seed, folder), folder
 
 
 def _row(
-    name: str, source: str, labels: str, results: Sequence[Mapping[str, Any]], size: int, images: int
+    name: str,
+    source: str,
+    labels: str,
+    results: Sequence[Mapping[str, Any]],
+    size: int,
+    images: int,
+    folders: Sequence[Path],
 ) -> dict[str, Any]:
     accuracies = [result["accuracy"] for result in results]
     mean = statistics.fmean(accuracies)
@@ -144,6 +164,7 @@ def _row(
         "steps": results[0]["steps"],
         "bytes": size,
         "images": images,
+        "weights": [str(folder / WEIGHTS) for folder in folders],
     }
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
+import shlex
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,15 +24,18 @@ from infer.allocate import allocate
 from infer.assemble import RANDOM, Assembly, split_by_images
 from infer.backbones import frozen, load_weights
 from infer.bench import Bench
-from infer.compare import compare, missing, scores
+from infer.compare import Sets, compare, missing, scores
 from infer.compensators import Compensators
 from infer.data import Splits, sources
 from infer.data.layout import Layout
+from infer.data.survey import survey
 from infer.distilled import DistilledSet, load
 from infer.errors import UserError
+from infer.evidence import Exhibits, evidence, usable
 from infer.fitting import Hardware, metrics_logger, rank
 from infer.methods import check
-from infer.report import pictures, table
+from infer.report import page, pictures, table
+from infer.report.verdict import decide
 from infer.schema import BaseConfig, DatasetConfig, DistillConfig, TrainConfig, backbone
 from infer.store import claim, digest, read_json, write_json
 from infer.students import StudentData, student_steps, train_student
@@ -104,7 +110,9 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     folder = claim(Path(config.output, "distill", data.name, name, f"seed{config.seed}"), settings)
     file = folder / "distilled.safetensors"
     result = read_json(folder / "result.json") if file.is_file() else None
-    if result is not None and not missing(config, result["students"]):
+    exhibits = folder / "exhibits.safetensors"
+    explained = not config.report.language or (exhibits.is_file() and "evidence" in (result or {}))
+    if result is not None and not missing(config, result["students"]) and explained:
         log.info("finished before: %s", folder)
     else:
         with _loggers(config, folder, f"{data.name}-{name}-seed{config.seed}") as loggers:
@@ -113,6 +121,10 @@ def distill(config: DistillConfig) -> dict[str, Any]:
         write_json(folder / "result.json", result)
     if rank() == 0:
         table.show(result)
+    if rank() == 0 and config.report.language:
+        result = {**result, **decide(result, config.report)}
+        write_json(folder / "result.json", result)
+        page.write(result, Exhibits.load(exhibits), load(file), folder / "report.html")
     log.info("file: %s   figures: %s   pictures: %s", file, folder / "result.json", folder / "images")
     return result
 
@@ -129,7 +141,7 @@ def _distill(
     teachers = train_teachers(bench)
     compensate = Compensators(bench, teachers, folder)
     assembly = Assembly(bench, data.picks(config.seed), teachers, compensate, folder, settings)
-    config, choices = allocate(assembly)
+    config, choices = allocate(assembly, config.report.seconds)
     assembly = replace(assembly, bench=replace(bench, config=config))
     if before:
         distilled, made = load(file), before
@@ -146,10 +158,18 @@ def _distill(
         pictures.draw(distilled, folder / "images")
         made["students"] = []
         write_json(folder / "result.json", made)
-    rows = compare(assembly, distilled, folder, made["students"])
+    sets = Sets(assembly, distilled)
+    known = made["students"] if not config.report.language else [row for row in made["students"] if usable(row)]
+    rows = compare(sets, folder, known)
+    explained: dict[str, Any] = {}
+    if config.report.language:
+        explained["data"] = survey(data, config.dataset.root)
+        explained["evidence"], exhibits = evidence(sets, rows)
+        exhibits.save(folder / "exhibits.safetensors")
     seconds = {**made["seconds"], "students": round(sum(row["seconds"] for row in rows), 2), "total": 0.0}
     return {
         **made,
+        **explained,
         "students": rows,
         "scores": {name: scores(rows, name) for name in config.students.backbones},
         "seconds": {**seconds, "total": round(sum(seconds.values()), 2)},
@@ -175,6 +195,7 @@ def _facts(assembly: Assembly, distilled: DistilledSet, size: int) -> dict[str, 
         "labels": config.labels.kind,
         "budget": {**asdict(config.budget), "label_share": config.labels.share},
         "recipe": asdict(config.recipe.student),
+        "command": shlex.join(["python", *sys.argv]),
         "bytes": asdict(distilled.ledger(config.ipc, data.train_bytes, size)),
         "images": {
             "natural_per_class": len(distilled.naturals) / classes,
@@ -231,7 +252,7 @@ def _settings(config: BaseConfig) -> dict[str, Any]:
     """The part of a configuration that decides what a run makes: not where it lies, who watches, on what machine, or
     what it is compared with."""
     content = asdict(config)
-    for key in ("output", "logger", "trainer", "dataset", "distill", "published"):
+    for key in ("output", "logger", "trainer", "dataset", "distill", "published", "report"):
         content.pop(key, None)
     content["students"].pop("sources")
     return content
@@ -311,4 +332,7 @@ def _log_result(loggers: Sequence[Logger], result: Mapping[str, Any]) -> None:
 
 def _machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"gpu": gpu, "cpu_threads": torch.get_num_threads(), "torch": torch.__version__}
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    threads = torch.get_num_threads()
+    return {"gpu": gpu, "cpu_threads": threads, "torch": torch.__version__, "peak_bytes": peak}

@@ -5,6 +5,7 @@ A mistake ends here, before any folder is made and before torch is imported.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +28,9 @@ SOURCES = {
     "real": "the whole real set",
 }
 """What a student of the comparison may be trained on."""
+
+REPORTED = ("real", "distilled", "random")
+"""The rows that a report needs."""
 
 
 @dataclass
@@ -312,6 +316,33 @@ class SourceConfig:
 
 
 @dataclass
+class ReportConfig:
+    """report: the page for those who decide; nothing here changes what a run makes."""
+
+    language: str | None = MISSING
+    retrainings: int = MISSING
+    watts: float = MISSING
+    time_budget: str | None = MISSING
+    tolerance: float = MISSING
+
+    def _check(self, at: str) -> None:
+        if self.language is not None:
+            _one_of(f"{at}language", self.language, ["en", "ja"])
+        _within(f"{at}retrainings", self.retrainings, 1, 10**6)
+        _within(f"{at}watts", self.watts, 1, 10**6)
+        _within(f"{at}tolerance", self.tolerance, 0, 100)
+        if self.time_budget is not None and not re.fullmatch(r"\d+(\.\d+)?[smh]", self.time_budget):
+            raise UserError(f"{at}time_budget={self.time_budget}: give a number and s, m or h, such as 30m")
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the time budget; None where there is none."""
+        if self.time_budget is None:
+            return None
+        return float(self.time_budget[:-1]) * {"s": 1, "m": 60, "h": 3600}[self.time_budget[-1]]
+
+
+@dataclass
 class BaseConfig:
     """conf/base.yaml: what both commands share."""
 
@@ -341,7 +372,17 @@ class DistillConfig(BaseConfig):
 
     method: MethodConfig = field(default_factory=MethodConfig)
     distill: UFCPasses = field(default_factory=UFCPasses)
+    report: ReportConfig = field(default_factory=ReportConfig)
     published: dict[str, float] = field(default_factory=dict)
+
+    def _check(self, at: str) -> None:
+        super()._check(at)
+        lacking = [source for source in REPORTED if source not in self.students.sources]
+        if self.report.language and lacking:
+            raise UserError(
+                f"students.sources={self.students.sources}: a report compares {', '.join(REPORTED)}; add "
+                f"{', '.join(lacking)}, or report.language=null"
+            )
 
 
 @dataclass

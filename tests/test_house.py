@@ -26,6 +26,7 @@ LAYERS = [
     {"compensators"},
     {"assemble"},
     {"compare", "allocate"},
+    {"evidence"},
     {"runs", "cli"},
 ]
 """A module imports from layers before its own, or from its own package."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from infer import ufc
+from infer.backbones import features
 from infer.data import Splits
 from infer.errors import UserError
 
@@ -60,19 +61,10 @@ class Given:
         """How much the train pictures at ``positions`` would tell the scout: float32 [N]."""
         return torch.cat([self.scout(self.data.train[batch][0]) for batch in self.batches(positions)])
 
-    @torch.no_grad()
     def features(self, positions: Tensor) -> Tensor:
         """What the first teacher's last linear layer is given: float32 [N, D]."""
-        teacher = self.teachers[0].to(self.device)
-        *_, last = (module for module in teacher.modules() if isinstance(module, nn.Linear))
-        found: list[Tensor] = []
-        handle = last.register_forward_pre_hook(lambda _, args: found.append(args[0].float().cpu()))
-        try:
-            for batch in self.batches(positions):
-                teacher(self.inputs(self.data.train[batch][0]))
-        finally:
-            handle.remove()
-        return torch.cat(found)
+        batches = (self.inputs(self.data.train[batch][0]) for batch in self.batches(positions))
+        return features(self.teachers[0].to(self.device), batches)
 
 
 class Naturals(NamedTuple):

@@ -19,10 +19,7 @@ _MOST = 50
 
 def draw(distilled: DistilledSet, folder: Path) -> None:
     """Write ``folder``/naturals.png, compensators.png, composed.png, round0.png, which shows them side by side, and
-    views.png, of what there is; of naturals and views the first fifty and ten rows.
-
-    A compensator is drawn around mid-grey, at half its strength, so that darkening and brightening both show.
-    """
+    views.png, of what there is; of naturals and views the first fifty and ten rows."""
     header = distilled.header
     per_row = len(header.classes)
     _write(distilled.naturals[: _MOST * per_row], per_row, folder / "naturals.png")
@@ -30,7 +27,7 @@ def draw(distilled: DistilledSet, folder: Path) -> None:
         _write(distilled.images(torch.arange(min(len(distilled), _ROWS**2))), _ROWS, folder / "views.png")
     if not len(distilled.compensators):
         return
-    drawn = (128 + distilled.compensators.short() * header.step // 2).clamp(0, 255).to(torch.uint8)
+    drawn = visible(distilled)
     _write(drawn, header.compensators_per_round, folder / "compensators.png")
     composed = distilled.of_pool(len(distilled.naturals) + torch.arange(len(distilled.pairs)))
     _write(composed, per_row, folder / "composed.png")
@@ -44,10 +41,20 @@ def draw(distilled: DistilledSet, folder: Path) -> None:
     _write(torch.stack(lines), 1 + 2 * teachers, folder / "round0.png")
 
 
-def _write(images: Tensor, per_row: int, path: Path) -> None:
+def visible(distilled: DistilledSet) -> Tensor:
+    """The compensators around mid-grey, at half their strength, so that darkening and brightening both show: uint8."""
+    return (128 + distilled.compensators.short() * distilled.header.step // 2).clamp(0, 255).to(torch.uint8)
+
+
+def png(images: Tensor, per_row: int) -> bytes:
+    """``images`` uint8 [N, ch, H, W] as a PNG of rows; small ones are enlarged, pixel by pixel."""
     grid = make_grid(images, nrow=per_row, padding=1, pad_value=255)
     scale = max(1, 48 // images.shape[-1])
     grid = grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
     buffer = io.BytesIO()
     Image.fromarray(grid.permute(1, 2, 0).numpy()).save(buffer, "PNG")
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def _write(images: Tensor, per_row: int, path: Path) -> None:
+    write_bytes(path, png(images, per_row))
