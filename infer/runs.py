@@ -125,6 +125,7 @@ def distill(config: DistillConfig) -> dict[str, Any]:
         result = {**result, **decide(result, config.report)}
         write_json(folder / "result.json", result)
         page.write(result, Exhibits.load(exhibits), load(file), folder / "report.html")
+        log.info("report: %s", folder / "report.html")
     log.info("file: %s   figures: %s   pictures: %s", file, folder / "result.json", folder / "images")
     return result
 

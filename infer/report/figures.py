@@ -48,8 +48,10 @@ def class_map(points: Tensor, of: Tensor, kind: Tensor, naturals: int, composed:
             _contours(axes, own, colour(number))
             for which, marker, size in ((composed, "x", 10), (naturals, "o", 14)):
                 some = points[(of == number) & (kind == which)]
-                axes.scatter(*some.T, color=colour(number), linewidths=0.8, alpha=0.6, marker=marker, s=size)
-        axes.set(xlim=_span(points[:, 0]), ylim=_span(points[:, 1]), xticks=[], yticks=[])
+                x, y = some.unbind(dim=1)
+                axes.scatter(x, y, size, color=colour(number), linewidths=0.8, alpha=0.6, marker=marker)
+        axes.set(xlim=_span(points[:, 0]), ylim=_span(points[:, 1]))
+        axes.set_axis_off()
 
     return _drawn(draw, (4.2, 4.2), f"map{naturals}")
 
