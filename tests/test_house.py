@@ -108,7 +108,10 @@ def test_every_command_of_the_readme_composes(line, command):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+PUBLISHED = [path for path in sorted((ROOT / "conf" / "experiment").glob("*.yaml")) if path.stem != "poc"]
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
 def test_an_experiment_is_what_its_head_says(path):
     head = " ".join(line[2:] for line in path.read_text().splitlines() if line.startswith("# "))
     found = re.search(r"python distill.py (.*?)( dataset.root=\S+ \S+)? Not run here", head)
@@ -145,7 +148,9 @@ def test_the_readmes_figures_are_those_of_the_recorded_run(name):
         assert f"{100 * teacher['accuracy']:.1f} %" in text
 
 
-@pytest.mark.parametrize("name", ["cifar10-jpeg-bytes", "cifar10-jpeg-bytes-ipc50", "cifar10-jpeg-images"])
+@pytest.mark.parametrize(
+    "name", ["cifar10-jpeg-bytes", "cifar10-jpeg-bytes-ipc50", "cifar10-jpeg-images", "neu-steel-32"]
+)
 def test_the_readmes_sweeps_are_the_recorded_ones(name):
     text = (ROOT / "README.md").read_text()
     with (ROOT / "docs" / "results" / name / "table.csv").open() as table:
@@ -154,6 +159,6 @@ def test_the_readmes_sweeps_are_the_recorded_ones(name):
     for row in rows:
         figure = f"{100 * float(row['accuracy']):.1f} ± {100 * float(row['std']):.1f}"
         assert f"| {int(row['bytes']):,} | {figure} |" in text
-    ours = rows[0]
-    assert f"+{100 * float(ours['against_random']):.1f} ± {100 * float(ours['half_interval']):.1f}" in text
-    assert re.search(rf"[Oo]ver {ours['pairs']}\s+seeds", text)
+    for ours in [row for row in rows if row["pairs"]]:
+        assert f"+{100 * float(ours['against_random']):.1f} ± {100 * float(ours['half_interval']):.1f}" in text
+        assert re.search(rf"[Oo]ver {ours['pairs']}\s+seeds", text)
