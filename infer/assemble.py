@@ -35,6 +35,7 @@ _SPARE = 1.1  # naturals that are made for each one that is expected to fit
 _BATCH = 500
 RANDOM = MethodConfig("random", False, {})
 _SCOUT = 10**6  # seeds of scouts start here
+_POWER = {"uniform": 0.0, "sqrt": 0.5, "proportional": 1.0}  # of a class's pictures: its weight among the naturals
 _SLACK = 192  # bytes by which a whole set's header may be longer than that of one image
 
 
@@ -143,7 +144,10 @@ class Assembly:
 
     def _naturals(self, method: MethodConfig, count: int) -> Naturals:
         bench, networks = self.bench, [teacher.network for teacher in self.teachers]
-        given = Given(bench.data, self.picks, count, networks, bench.config.seed, bench.hardware.device, self._telling)
+        weights = torch.tensor([float(len(members)) for members in self.picks]) ** _POWER[self._config.budget.per_class]
+        given = Given(
+            bench.data, self.picks, count, weights, networks, bench.config.seed, bench.hardware.device, self._telling
+        )
         return METHODS[method.name](given, **method.options)
 
     def _coded(self, naturals: Naturals) -> tuple[Tensor, Tensor, tuple[bytes, ...]]:

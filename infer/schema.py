@@ -205,6 +205,7 @@ class BudgetConfig:
     fill: bool = MISSING
     codec: str | None = MISSING
     quality: int = MISSING
+    per_class: str = MISSING
     choices: dict[str, list[Any]] = field(default_factory=dict)
 
     def _check(self, at: str) -> None:
@@ -212,6 +213,7 @@ class BudgetConfig:
         if self.codec is not None:
             _one_of(f"{at}codec", self.codec, ["avif", "webp", "jpeg"])
         _within(f"{at}quality", self.quality, 0, 100)
+        _one_of(f"{at}per_class", self.per_class, ["uniform", "sqrt", "proportional"])
         for key, values in self.choices.items():
             _one_of(f"{at}choices", key, ["budget.codec", "budget.quality", "labels.share", "labels.candidates"])
             if not values:

@@ -206,8 +206,14 @@ def test_naturals_are_a_round_of_every_class_then_in_turn_from_those_that_have_m
     part = Pictures(torch.arange(11, dtype=torch.uint8).view(-1, 1, 1, 1), targets)
     data = Splits("s", ["a", "b", "c"], part, part)
     picks = [torch.tensor([4, 3, 2, 1, 0]), torch.tensor([5, 6]), torch.tensor([7, 8, 9, 10])]
-    order = in_turn(picks)[:10]
-    assert order.tolist() == [4, 5, 7, 3, 6, 8, 2, 9, 1, 10]
+    assert in_turn(picks, torch.ones(3))[:10].tolist() == [4, 5, 7, 3, 6, 8, 2, 9, 1, 10]
+    sizes = torch.tensor([5.0, 2.0, 4.0])
+    shared = in_turn(picks, sizes)
+    assert shared[:3].tolist() == [4, 5, 7]  # never fewer than one of each
+    assert sorted(shared.tolist()) == list(range(11))
+    taken = [targets[shared[:count]].bincount(minlength=3) for count in (4, 6, 8, 11)]
+    for count, own in zip((4, 6, 8, 11), taken, strict=True):
+        assert (own - count * sizes / 11).abs().max() <= 1
     check(data, 11)
     with pytest.raises(UserError, match="asks for 12 train pictures, but there are 11"):
         check(data, 12)

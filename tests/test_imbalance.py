@@ -36,6 +36,17 @@ def test_rare_classes_are_stored_whole_and_lend_their_pictures_to_every_round(co
         assert column in told
 
 
+@pytest.mark.parametrize(("per_class", "power"), [("sqrt", 0.5), ("proportional", 1.0)])
+def test_naturals_are_shared_by_the_classes_sizes_where_asked(per_class, power, config):
+    words = [*WORDS, f"budget.per_class={per_class}", "ipc=4", "students.sources=[distilled]", "method=random"]
+    result = distill(config("distill", *words, "recipe.student.steps=2", "students.seeds=1"))
+    pictures = torch.tensor(result["train_pictures"]).double()
+    weights = pictures**power
+    wanted = (weights / weights.sum() * 40).clamp(min=1)
+    assert (torch.tensor(result["images"]["naturals"]) - wanted).abs().max() <= 2
+    assert sum(result["images"]["naturals"]) == 40
+
+
 def test_balanced_is_another_teacher_where_classes_differ_and_the_same_where_they_do_not(config, pictures, tmp_path):
     words = ["backbone=convnet_narrow", "recipe.teacher.epochs=1", "dataset.test_fraction=0.25"]
     own = ["dataset=image_folder", f"dataset.root={pictures}", "recipe=cpu", "dataset.image_size=16"]

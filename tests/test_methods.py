@@ -28,7 +28,9 @@ def given() -> Given:
         network = build("convnet", options, "auto", CLASSES, 3, SIDE)
         network(normalise(images, *data.moments))  # running statistics that are the data's
         teachers.append(frozen(network))
-    return Given(data, data.picks(0), 11, teachers, 0, torch.device("cpu"), scout=brightness)
+    return Given(
+        data, data.picks(0), 11, torch.ones(len(data.classes)), teachers, 0, torch.device("cpu"), scout=brightness
+    )
 
 
 def brightness(images: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -20,24 +21,29 @@ _BATCH = 500
 @dataclass(frozen=True)
 class Given:
     """``data``, the order ``picks`` in which the run's seed draws each class's train pictures (C tensors int64), how
-    many naturals are wanted (``count``, the classes in turn), the frozen ``teachers``, the ``seed``, the
-    ``device`` to work on, and how much images uint8 [B, ch, H, W] would tell a ``scout`` (infer_plus.py)."""
+    many naturals are wanted (``count``), the ``weights`` float [C] by which classes share them, the frozen
+    ``teachers``, the ``seed``, the ``device`` to work on, and how much images uint8 [B, ch, H, W] would tell a
+    ``scout`` (infer_plus.py)."""
 
     data: Splits
     picks: Sequence[Tensor]
     count: int
+    weights: Tensor
     teachers: Sequence[nn.Module]
     seed: int
     device: torch.device
     scout: Callable[[Tensor], Tensor]
 
+    @cached_property
+    def shares(self) -> list[int]:
+        """Naturals of each class: more than its share of them where other classes run out."""
+        classes = [torch.full_like(members, number) for number, members in enumerate(self.picks)]
+        return in_turn(classes, self.weights)[: self.count].bincount(minlength=len(classes)).tolist()
+
     @property
     def rows(self) -> int:
-        """Naturals of a class at most: more than its share where other classes run out."""
-        sizes = [len(members) for members in self.picks]
-        share, largest = -(-self.count // len(sizes)), max(sizes)
-        enough = (rows for rows in range(share, largest) if sum(min(size, rows) for size in sizes) >= self.count)
-        return next(enough, max(share, largest))
+        """The most of a class."""
+        return max(self.shares)
 
     def batches(self, positions: Tensor) -> list[Tensor]:
         """Positions of train pictures, a batch each."""
@@ -76,12 +82,23 @@ class Naturals(NamedTuple):
 
 def pictures(given: Given, orders: Sequence[Tensor]) -> Naturals:
     """Train pictures, from the front of each class's order."""
-    return Naturals(*given.data.train[in_turn(orders)[: given.count]])
+    return Naturals(*given.data.train[in_turn(orders, given.weights)[: given.count]])
 
 
-def in_turn(orders: Sequence[Tensor]) -> Tensor:
-    """The first of each class, then the second of each, ...: int64; classes that run out are passed over."""
-    return torch.stack([order[k] for k in range(max(map(len, orders))) for order in orders if k < len(order)])
+def made(given: Given, images: Tensor) -> Naturals:
+    """Of ``images`` [C, R, ch, H, W] of each class in turn as many as are wanted."""
+    classes, rows = images.shape[:2]
+    order = in_turn(list(torch.arange(classes * rows).view(classes, rows)), given.weights)[: given.count]
+    return Naturals(images.flatten(0, 1)[order], order // rows)
+
+
+def in_turn(orders: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """The first of each class, then further ones, of a class with twice the weight twice as many: int64 [N].
+
+    Of equal ``weights`` [C] that is the second of each, the third of each, ...; classes that run out are passed over.
+    """
+    due = [torch.arange(len(order)) / weight for order, weight in zip(orders, weights.double(), strict=True)]
+    return torch.cat(list(orders))[torch.cat(due).argsort(stable=True)]
 
 
 def check(data: Splits, count: int) -> None:

@@ -13,7 +13,8 @@ def naturals(given: Given) -> Naturals:
 
     In the first teacher's features, of unit length each. The seed decides nothing.
     """
-    return pictures(given, [members[order(given.features(members), given.rows)] for members in given.picks])
+    shares = zip(given.picks, given.shares, strict=True)
+    return pictures(given, [members[order(given.features(members), share)] for members, share in shares])
 
 
 def order(features: Tensor, count: int) -> Tensor:

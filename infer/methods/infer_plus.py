@@ -19,8 +19,8 @@ def naturals(given: Given, easiest: float) -> Naturals:
     A class of which too few would be left gives up only as many as it can spare.
     """
     orders = []
-    for members in given.picks:
-        spare = min(int(easiest * len(members)), max(0, len(members) - given.rows))
+    for members, share in zip(given.picks, given.shares, strict=True):
+        spare = min(int(easiest * len(members)), len(members) - share)
         kept = torch.ones(len(members), dtype=torch.bool)
         if spare:
             kept[given.telling(members).argsort(stable=True)[:spare]] = False

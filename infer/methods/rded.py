@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from infer.augment import DRAWS, augment
-from infer.methods.given import Given, Naturals
+from infer.methods.given import Given, Naturals, made
 
 
 @torch.no_grad()
@@ -23,9 +23,7 @@ def naturals(given: Given, candidates: int, crops: int, least: float, factor: in
         ranked = best[scores.argsort(stable=True)]
         ranked = ranked.repeat(-(-wanted // len(ranked)), 1, 1, 1)[:wanted]  # a class of few pictures shows them again
         stitched.append(stitch(ranked, factor))
-    images = torch.stack(stitched, dim=1).flatten(0, 1)[: given.count]
-    targets = torch.arange(len(given.picks)).repeat(given.rows)[: given.count]
-    return Naturals(images, targets)
+    return made(given, torch.stack(stitched))
 
 
 def _crops(

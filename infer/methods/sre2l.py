@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from infer import ufc
-from infer.methods.given import Given, Naturals
+from infer.methods.given import Given, Naturals, made
 
 _IMAGES = 100
 
@@ -20,14 +20,12 @@ def naturals(given: Given, steps: int, lr: float, bn_weight: float, jitter: int)
     classes = len(given.picks)
     objective = ufc.Objective(given.teachers[0], bn_weight, 1.0).to(given.device)
     draw = torch.Generator().manual_seed(given.seed)
-    made: list[Tensor] = []
+    rounds: list[Tensor] = []
     at_once = max(1, _IMAGES // classes)
     for first in range(0, given.rows, at_once):
         rows = min(at_once, given.rows - first)
-        made.append(_optimised(given, objective, rows, draw, steps, lr, jitter))
-    images = torch.cat(made).flatten(0, 1)
-    targets = torch.arange(classes).repeat(given.rows)
-    return Naturals(images[: given.count], targets[: given.count])
+        rounds.append(_optimised(given, objective, rows, draw, steps, lr, jitter))
+    return made(given, torch.cat(rounds).transpose(0, 1))
 
 
 def _optimised(
