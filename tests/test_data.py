@@ -186,6 +186,21 @@ def test_tiny_imagenet_as_its_archive_unpacks(tmp_path):
     assert (splits.test.images[:, 0, 0, 0] > 40).tolist() == [False, True, False, True]
 
 
+def test_a_val_folder_beside_test_is_for_choosing(tmp_path):
+    for part, level in (("train", 10), ("val", 20), ("test", 30)):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for index in range(level // 10):
+                Image.new("L", (16, 16), level + index).save(tmp_path / part / name / f"{index}.png")
+    splits = read(tmp_path)
+    assert (len(splits.train), len(splits.test), len(splits.validation)) == (2, 6, 4)
+    chosen = splits.held_out(0.1, 0)
+    assert len(chosen.train) == 2  # whole
+    assert set(chosen.test.images[:, 0, 0, 0].tolist()) == {20, 21}
+    Image.new("L", (16, 16), 99).save(tmp_path / "val" / "a" / "0.png")
+    assert read(tmp_path).fingerprint != splits.fingerprint
+
+
 def test_the_centre_keeps_proportions(tmp_path):
     wide = np.zeros((80, 160, 3), np.uint8)
     wide[10:70, 50:110] = 255  # inside the middle square of 70 pixels

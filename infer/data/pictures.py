@@ -111,7 +111,8 @@ class Streamed:
 
 @dataclass(frozen=True)
 class Splits:
-    """The train and test pictures of a data set of ``classes``; ``notes`` say what reading them met."""
+    """The train and test pictures of a data set of ``classes``, and those to choose by, where it has such
+    (``validation``); ``notes`` say what reading them met."""
 
     name: str
     classes: list[str]
@@ -119,6 +120,7 @@ class Splits:
     test: Pictures | Streamed
     notes: tuple[str, ...] = ()
     given_moments: tuple[Tensor, Tensor] | None = None
+    validation: Pictures | Streamed | None = None
 
     @property
     def channels(self) -> int:
@@ -156,10 +158,11 @@ class Splits:
         return replace(self, train=self.train.part(torch.cat(kept).sort().values))
 
     def held_out(self, share: float, seed: int) -> Splits:
-        """The same data with that share of each class's train pictures in the place of the test pictures: for choosing.
-
-        The test pictures are not in it.
+        """The same data with its validation pictures, or else that share of each class's train pictures, for test
+        pictures: for choosing. The test pictures are not in it.
         """
+        if self.validation is not None:
+            return replace(self, test=self.validation, validation=None, given_moments=self.moments)
         groups = near.groups(self.train.images) if isinstance(self.train, Pictures) else None
         kept, held = stratified(self.train.targets, share, seed, groups)
         return replace(self, train=self.train.part(kept), test=self.train.part(held), given_moments=self.moments)
@@ -189,8 +192,8 @@ class Splits:
     def fingerprint(self) -> str:
         """Names this very data: a digest of every pixel (of streamed pictures: every file), target and class name."""
         found = hashlib.sha256("\n".join(self.classes).encode())
-        for part in (self.train, self.test):
-            for content in part.identity:
+        for part in (self.train, self.test, self.validation):
+            for content in part.identity if part is not None else ():
                 found.update(content)
         return found.hexdigest()[:16]
 

@@ -63,6 +63,8 @@ def torchvision_set(name: str, dataset: str, folder: Path) -> Splits:
 def folder(name: str, root: Path, layout: Layout, test_fraction: float | None, split_seed: int) -> Splits:
     """Pictures below ``root``: train/<class>/* and test/<class>/* (or val/), or <class>/* alone, split by seed.
 
+    A val/ beside test/ is for choosing.
+
     A split keeps near-duplicates together where the pictures are in memory (infer/data/near.py).
     Raises :class:`UserError` where there is nothing to learn from; names what it had to skip in ``notes``.
     """
@@ -81,7 +83,11 @@ def folder(name: str, root: Path, layout: Layout, test_fraction: float | None, s
     if test_root is None:
         return _divided(Splits(name, classes, train, train, notes), test_fraction or 0.2, split_seed)
     test, more = _pictures(test_root, _test_files(test_root, classes), classes, layout)
-    return Splits(name, classes, train, test, (*notes, *more))
+    val = root / "val"
+    if test_root == val or not val.is_dir() or not _class_folders(val):
+        return Splits(name, classes, train, test, (*notes, *more))
+    validation, most = _pictures(val, _test_files(val, classes), classes, layout)
+    return Splits(name, classes, train, test, (*notes, *more, *most), validation=validation)
 
 
 def _divided(whole: Splits, share: float, seed: int) -> Splits:

@@ -26,6 +26,7 @@ def survey(data: Splits, root: str | None) -> dict[str, Any]:
         "classes": data.classes,
         "train": len(data.train),
         "test": len(data.test),
+        "validation": len(data.validation) if data.validation is not None else None,
         "smallest_class": int(counts.min()),
         "largest_class": int(counts.max()),
         "side": data.side,
