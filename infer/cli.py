@@ -55,6 +55,7 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
             else:
                 _fail(one_line(error))
 
+    sys.argv[1:] = map(_quoted, sys.argv[1:])
     helped = {"--help", "-h"}.intersection(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over and does not print them
     try:
@@ -68,6 +69,15 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
         _fail(one_line(error))
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on where this one stopped", code=130)
+
+
+def _quoted(word: str) -> str:
+    """An override as Hydra's grammar has it: a value with letters that it does not know, as in 写真, is quoted, and
+    each of several in a sweep."""
+    key, given, value = word.partition("=")
+    if not given or value.isascii() or set(value) & set("'\"[]{}()"):
+        return word
+    return f"{key}=" + ",".join(f"'{part}'" for part in value.split(","))
 
 
 class SweepTable(Callback):

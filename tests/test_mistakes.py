@@ -97,3 +97,15 @@ def test_mistakes_that_only_the_data_tell(config, tmp_path, overrides, says):
 def test_a_teacher_near_chance_is_refused(config):
     with pytest.raises(infer.UserError, match=r"teachers.backbones=convnet_narrow: its test accuracy .* near chance"):
         distill(config("distill", "recipe.teacher.epochs=1", "recipe.teacher.lr=0.00001"))
+
+
+def test_values_may_be_in_any_script(command, tmp_path):
+    own = ["dataset=image_folder", f"output={tmp_path}"]
+    done = command("distill.py", *own, f"dataset.root={tmp_path}/写真", "dataset.name=部品", "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    assert f"root: {tmp_path}/写真" in done.stdout
+    assert "name: 部品" in done.stdout
+    done = command("distill.py", *own, f"dataset.root='{tmp_path}/写真 (é)'", "--cfg", "job")  # quoted by hand
+    assert f"root: {tmp_path}/写真 (é)" in done.stdout
+    done = command("distill.py", "-m", *own, f"dataset.root={tmp_path}/甲,{tmp_path}/乙")
+    assert f"dataset.root={tmp_path}/乙: no such folder" in done.stderr
