@@ -148,6 +148,20 @@ def test_the_readmes_figures_are_those_of_the_recorded_run(name):
         assert f"{100 * teacher['accuracy']:.1f} %" in text
 
 
+def test_the_readmes_table_of_methods_is_the_recorded_sweep():
+    text = (ROOT / "README.md").read_text()
+    with (ROOT / "docs" / "results" / "cifar10-jpeg-sweep" / "table.csv").open() as table:
+        rows = [row for row in csv.DictReader(table) if row["source"] == "distilled"]
+    assert len(rows) == 17  # six methods at three sizes; the published split has no ipc 1
+    cells = {}
+    for row in rows:
+        figure = f"{100 * float(row['accuracy']):.1f} ± {100 * float(row['std']):.1f}"
+        cells.setdefault(row["setting"], {})[row["ipc"]] = figure
+        assert row["students"] == "3"
+    for figures in cells.values():
+        assert f"| {' | '.join(figures.get(ipc, 'too small to split') for ipc in ('1', '10', '50'))} |" in text
+
+
 @pytest.mark.parametrize(
     "name", ["cifar10-jpeg-bytes", "cifar10-jpeg-bytes-ipc50", "cifar10-jpeg-images", "neu-steel-32"]
 )
