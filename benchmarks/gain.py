@@ -1,10 +1,11 @@
-"""Where a compensator pays: what method=infer gains over random pictures of the same bytes, against classes a teacher.
+"""Where a compensator pays: what method=infer gains over random pictures, against classes a teacher.
 
     python benchmarks/gain.py --to docs/results/subclasses outputs/distill/*/infer-ipc*/seed*/result.json
 
 A compensator of the published split serves one image of every class, so that of C classes and M teachers each round of
 C naturals stores M/C images more per natural: cheap where C/M is large. This draws the paired differences of runs that
-``distill.py method=infer students.sources=[distilled,random]`` left, as gain.csv and gain.png.
+``distill.py method=infer students.sources=[distilled,random,random_images]`` left, as gain.csv and gain.png: against as
+many random images, and against as many as its bytes hold, labels of composed images counted.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from matplotlib.figure import Figure
 
 from infer.report.sweep import paired
 
+RIVALS = {"random_images": "as many images", "random": "as many bytes"}
+
 
 class Point(NamedTuple):
     """Accuracies and their difference in 0 to 1; ``half`` is half of its 95 % interval, infinite for one pair."""
@@ -29,6 +32,7 @@ class Point(NamedTuple):
     dataset: str
     ipc: int
     student: str
+    rival: str
     classes: int
     teachers: int
     infer: float
@@ -39,7 +43,8 @@ class Point(NamedTuple):
 
 
 def points(paths: Sequence[Path]) -> list[Point]:
-    """A point for each data set, ipc and student, over all seeds; ordered by ipc, then by classes.
+    """A point for each data set, ipc, student and rival that its runs have, over all seeds; ordered by rival, ipc and
+    classes.
 
     Ends with one line where runs of a point differ in more than their seed, or lack a row.
     """
@@ -53,38 +58,39 @@ def points(paths: Sequence[Path]) -> list[Point]:
         settings = [json.loads(path.with_name("settings.json").read_text()) | {"seed": None} for path, _ in group]
         if any(other != settings[0] for other in settings):
             raise SystemExit(f"error: {dataset}, ipc {ipc}: runs of different settings; name the files of one command")
-        pairs: dict[str, list[float]] = {"distilled": [], "random": []}
-        for path, result in group:
-            rows = {row["source"]: row["accuracies"] for row in result["students"] if row["backbone"] == name}
-            for source, accuracies in pairs.items():
-                if source not in rows:
-                    raise SystemExit(
-                        f"error: {path}: no row {source}; run its command with students.sources={[*pairs]}"
-                    )
-                accuracies.extend(rows[source])
+        known = {row["source"] for _, result in group for row in result["students"] if row["backbone"] == name}
         classes, teachers = group[0][1]["classes"], len(group[0][1]["teachers"])
-        ours, theirs = (statistics.fmean(accuracies) for accuracies in pairs.values())
-        made.append(Point(dataset, ipc, name, classes, teachers, ours, theirs, *paired(*pairs.values())))
-    return sorted(made, key=lambda point: (point.ipc, point.classes))
+        for rival in [source for source in RIVALS if source in known] or [*RIVALS]:
+            ours, theirs = ([x for found in group for x in _row(*found, name, of)] for of in ("distilled", rival))
+            means = statistics.fmean(ours), statistics.fmean(theirs)
+            made.append(Point(dataset, ipc, name, rival, classes, teachers, *means, *paired(ours, theirs)))
+    return sorted(made, key=lambda point: ([*RIVALS].index(point.rival), point.ipc, point.classes))
+
+
+def _row(path: Path, result: Mapping[str, Any], name: str, source: str) -> list[float]:
+    for row in result["students"]:
+        if (row["backbone"], row["source"]) == (name, source):
+            return row["accuracies"]
+    raise SystemExit(f"error: {path}: no row {source}; run its command with students.sources=[distilled,{source}]")
 
 
 def plot(made: Sequence[Point], path: Path) -> None:
-    """The gain against C/M, a line for each ipc."""
+    """The gain against C/M, a line for each rival and ipc."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for ipc in dict.fromkeys(point.ipc for point in made):
-        some = [point for point in made if point.ipc == ipc]
+    for rival, ipc in dict.fromkeys((point.rival, point.ipc) for point in made):
+        some = [point for point in made if (point.rival, point.ipc) == (rival, ipc)]
         axes.errorbar(
             [point.classes / point.teachers for point in some],
             [100 * point.gain for point in some],
             [100 * point.half if math.isfinite(point.half) else math.nan for point in some],
             marker="o",
             capsize=3,
-            label=f"ipc {ipc}",
+            label=f"ipc {ipc}, {RIVALS[rival]}",
         )
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(xscale="log", xlabel="classes / teachers (C/M)", ylabel="infer - random, points of accuracy")
-    axes.set_title("What compensators gain at equal bytes: mean and 95 % interval of paired differences")
+    axes.set_title("What compensators gain: mean and 95 % interval of paired differences")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=110)
@@ -104,7 +110,8 @@ def main() -> None:
         writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in point] for point in found)
     plot(found, options.to / "gain.png")
     for point in found:
-        print(f"{point.dataset}, ipc {point.ipc}, C/M {point.classes / point.teachers:.1f}: {100 * point.gain:+.1f}")
+        at = f"{point.dataset}, ipc {point.ipc}, C/M {point.classes / point.teachers:.1f}, {RIVALS[point.rival]}"
+        print(f"{at}: {100 * point.gain:+.1f} ± {100 * point.half:.1f}")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ def allocate(assembly: Assembly, seconds: float | None = None) -> tuple[DistillC
     """
     config = assembly.bench.config
     assert isinstance(config, DistillConfig)
-    if not config.budget.choices:
+    choices = config.budget.choices.values
+    if not choices:
         return config, []
     whole = assembly.bench
     settings = whole.identity(
@@ -47,15 +48,15 @@ def allocate(assembly: Assembly, seconds: float | None = None) -> tuple[DistillC
     if tried is None:
         data = whole.data.held_out(_HELD_OUT, _SEED)
         tried = {"choices": [], "held_out": len(data.test)}
-        combinations = [*itertools.product(*config.budget.choices.values())]
+        combinations = [*itertools.product(*choices.values())]
         began = time.perf_counter()
         for number, values in enumerate(combinations):
-            choice = dict(zip(config.budget.choices, values, strict=True))
+            choice = dict(zip(choices, values, strict=True))
             spent = time.perf_counter() - began
             if seconds is not None and number and spent * (number + 1) / number > seconds:
                 log.warning("budget: %d of %d choices tried, for want of time", number, len(combinations))
                 break
-            bench = replace(whole, data=data, config=replace(chosen(config, choice), seed=_SEED))
+            bench = replace(whole, data=data, config=replace(config.chosen(choice), seed=_SEED))
             where = folder / "-".join(f"{key}={value}" for key, value in choice.items())
             accuracy = _measure(replace(assembly, bench=bench, picks=data.picks(_SEED), folder=where))
             log.info("budget: %s: %.2f %% of the held-out pictures", _named(choice), 100 * accuracy)
@@ -64,18 +65,9 @@ def allocate(assembly: Assembly, seconds: float | None = None) -> tuple[DistillC
         tried["left_out"] = len(combinations) - len(tried["choices"])
         write_json(folder / "result.json", tried)
     best = max(tried["choices"], key=lambda choice: choice["accuracy"])
-    choice = {key: best[key] for key in config.budget.choices}
+    choice = {key: best[key] for key in choices}
     log.info("budget: %s did best on held-out pictures (%s)", _named(choice), folder)
-    return chosen(config, choice), tried["choices"]
-
-
-def chosen(config: DistillConfig, choice: Mapping[str, Any]) -> DistillConfig:
-    """The configuration with those values at keys such as ``budget.quality``; no choice is left open in it."""
-    config = replace(config, budget=replace(config.budget, choices={}))
-    for key, value in choice.items():
-        group, _, name = key.partition(".")
-        config = replace(config, **{group: replace(getattr(config, group), **{name: value})})
-    return config
+    return config.chosen(choice), tried["choices"]
 
 
 def _measure(assembly: Assembly) -> float:

@@ -94,8 +94,18 @@ class Assembly:
     def rival(self, kind: str, room: int) -> DistilledSet:
         """Random naturals with labels of ``kind``, of no chosen views, and the configured coding, in ``room`` bytes
         beside the header."""
+        return self._plainly(kind)._within(RANDOM, room)
+
+    def lookalike(self, kind: str, images: int) -> DistilledSet:
+        """So many random naturals with labels of ``kind``, of no chosen views, and the configured coding."""
+        plain = self._plainly(kind)
+        drawn = plain._naturals(RANDOM, min(images, len(self.bench.data.train)))
+        coded, targets, sheets = plain._coded(drawn)
+        return plain._labelled(plain._unlabelled(Naturals(coded, targets), sheets))
+
+    def _plainly(self, kind: str) -> Assembly:
         config = replace(self._config, labels=replace(self._config.labels, kind=kind, candidates=1))
-        return replace(self, bench=replace(self.bench, config=config))._within(RANDOM, room)
+        return replace(self, bench=replace(self.bench, config=config))
 
     def _within(self, method: MethodConfig, room: int) -> DistilledSet:
         """As many naturals, with their compensators and labels, as ``room`` bytes hold. A codec's size is found by

@@ -57,10 +57,10 @@ def decode(sheets: Sequence[bytes], count: int, shape: tuple[int, int, int]) -> 
 
 
 def _sheet(tiles: Tensor) -> np.ndarray:
-    """Pixels [rows * H, columns * W] or [..., 3] of the tiles; those that are wanting repeat the last, which costs
-    least."""
+    """Pixels [rows * H, columns * W] or [..., 3] of the tiles; those that are wanting are flat, which costs nearly
+    nothing: a repeated picture would cost as much as another."""
     rows, columns = _grid(len(tiles))
-    filled = torch.cat([tiles, tiles[-1:].expand(rows * columns - len(tiles), -1, -1, -1)])
+    filled = torch.cat([tiles, tiles.new_full((rows * columns - len(tiles), *tiles.shape[1:]), 128)])
     lying = filled.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2)  # rows, H, columns, W, ch
     return lying.flatten(2, 3).flatten(0, 1).squeeze(-1).numpy()
 

@@ -92,6 +92,11 @@ def _hard(distilled: DistilledSet) -> DistilledSet:
     return replace(distilled, labels=None, choices=None, header=header)
 
 
+def _images(distilled: DistilledSet) -> int:
+    """Stored images, the paper's currency: naturals and compensators."""
+    return len(distilled.targets) + len(distilled.compensators)
+
+
 def _random(assembly: Assembly, distilled: DistilledSet) -> DistilledSet:
     kind = distilled.header.labels
     return assembly.rival(kind, distilled.payload - (distilled.header.label_bytes if kind == "dynamic" else 0))
@@ -111,6 +116,7 @@ _SETS: dict[str, Callable[[Assembly, DistilledSet], DistilledSet]] = {
     "distilled": lambda _, distilled: distilled,
     "distilled_hard": lambda _, distilled: _hard(distilled),
     "random": _random,
+    "random_images": lambda assembly, distilled: assembly.lookalike(distilled.header.labels, _images(distilled)),
     "random_static": lambda assembly, distilled: assembly.rival("static", distilled.payload),
     "random_hard": lambda assembly, distilled: assembly.rival("hard", distilled.payload),
     "distilled_plain": lambda _, distilled: distilled,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import logging
 import math
@@ -84,16 +85,30 @@ class PlainProgress(Callback):
             log.info("%s: step %d of %d, about %d s left", self.stage, trainer.global_step, trainer.max_steps, left)
 
 
-class IndependentRounds(DDPStrategy):
+class Processes(DDPStrategy):
+    """DDP that ends its process group in order: gloo's threads, met by the exit of a process, may abort it."""
+
+    def setup_environment(self) -> None:
+        """Lightning ends only NCCL's groups."""
+        super().setup_environment()
+        atexit.register(_leave)
+
+
+class IndependentRounds(Processes):
     """DDP's processes without its gradient exchange: compensators are independent problems."""
 
     def configure_ddp(self) -> None:
         """Leave the module as it is."""
 
 
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def _strategy(independent: bool, hardware: Hardware) -> DDPStrategy:
     start = "spawn" if hardware.strategy == "ddp_spawn" else "popen"
-    return IndependentRounds(start_method=start) if independent else DDPStrategy(start_method=start)  # type: ignore
+    return IndependentRounds(start_method=start) if independent else Processes(start_method=start)  # type: ignore
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ A mistake ends here, before any folder is made and before torch is imported.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ SOURCES = {
     "distilled": "the distilled file",
     "distilled_hard": "its images with hard labels",
     "random": "random naturals, the same kind of labels, coding and bytes",
+    "random_images": "as many random naturals, the same kind of labels and coding",
     "random_static": "random naturals, one soft label each, the same coding and bytes",
     "random_hard": "random naturals, hard labels, the same coding and bytes",
     "distilled_plain": "the distilled file, neither cropped, flipped nor mixed",
@@ -198,6 +200,55 @@ class RecipeConfig:
 
 
 @dataclass
+class BudgetChoices:
+    """budget.choices.budget."""
+
+    codec: list[str] | None = None
+    quality: list[int] | None = None
+
+
+@dataclass
+class LabelsChoices:
+    """budget.choices.labels."""
+
+    share: list[float] | None = None
+    candidates: list[int] | None = None
+    mixing: list[str] | None = None
+
+
+@dataclass
+class MixingChoices:
+    """budget.choices.mixing."""
+
+    alpha: list[float] | None = None
+    natural_ratio: list[float] | None = None
+
+
+@dataclass
+class Choices:
+    """budget.choices: of a setting, by its own key, the values to try."""
+
+    budget: BudgetChoices = field(default_factory=BudgetChoices)
+    labels: LabelsChoices = field(default_factory=LabelsChoices)
+    mixing: MixingChoices = field(default_factory=MixingChoices)
+
+    def _check(self, at: str) -> None:
+        for key, values in self.values.items():
+            if not values:
+                raise UserError(f"{at}{key}={values}: give one value or more")
+
+    @property
+    def values(self) -> dict[str, list[Any]]:
+        """Of each key, such as ``budget.quality``, that is open, the values to try."""
+        return {
+            f"{group}.{key}": values
+            for group, settings in asdict(self).items()
+            for key, values in settings.items()
+            if values is not None
+        }
+
+
+@dataclass
 class BudgetConfig:
     """conf/budget."""
 
@@ -206,7 +257,7 @@ class BudgetConfig:
     codec: str | None = MISSING
     quality: int = MISSING
     per_class: str = MISSING
-    choices: dict[str, list[Any]] = field(default_factory=dict)
+    choices: Choices = field(default_factory=Choices)
 
     def _check(self, at: str) -> None:
         _one_of(f"{at}by", self.by, ["images", "bytes"])
@@ -214,10 +265,6 @@ class BudgetConfig:
             _one_of(f"{at}codec", self.codec, ["avif", "webp", "jpeg"])
         _within(f"{at}quality", self.quality, 0, 100)
         _one_of(f"{at}per_class", self.per_class, ["uniform", "sqrt", "proportional"])
-        for key, values in self.choices.items():
-            _one_of(f"{at}choices", key, ["budget.codec", "budget.quality", "labels.share", "labels.candidates"])
-            if not values:
-                raise UserError(f"{at}choices.{key}={values}: give one value or more")
 
 
 @dataclass
@@ -377,8 +424,19 @@ class DistillConfig(BaseConfig):
     report: ReportConfig = field(default_factory=ReportConfig)
     published: dict[str, float] = field(default_factory=dict)
 
+    def chosen(self, choice: Mapping[str, Any]) -> DistillConfig:
+        """With those values at keys such as ``budget.quality``; no choice is left open in it."""
+        made = replace(self, budget=replace(self.budget, choices=Choices()))
+        for key, value in choice.items():
+            group, _, name = key.partition(".")
+            made = replace(made, **{group: replace(getattr(made, group), **{name: value})})
+        return made
+
     def _check(self, at: str) -> None:
         super()._check(at)
+        for key, values in self.budget.choices.values.items():
+            for value in values:
+                _check_below(self.chosen({key: value}), at)
         lacking = [source for source in REPORTED if source not in self.students.sources]
         if self.report.language and lacking:
             raise UserError(

@@ -150,7 +150,7 @@ def test_a_file_of_chosen_views_keeps_to_the_bytes(config, tmp_path):
 
 def test_the_budget_is_chosen_on_held_out_pictures_once(config, tmp_path, caplog):
     words = ["method=random", "budget=auto", "labels=views", "students.seeds=1", "students.sources=[distilled]"]
-    words += ["budget.choices={labels.share:[0.02,0.2],budget.quality:[40,60]}", "ipc=20"]
+    words += ["budget.choices.labels.share=[0.02,0.2]", "budget.choices.budget.quality=[40,60]", "ipc=20"]
     result = distill(config("distill", *words))
     assert len(result["choices"]) == 4
     best = max(result["choices"], key=lambda choice: choice["accuracy"])

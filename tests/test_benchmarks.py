@@ -48,7 +48,7 @@ def test_gains_are_paired_and_set_against_classes_a_teacher(command, tmp_path):
     for seed, (ours, theirs) in enumerate([([0.5, 0.6], [0.4, 0.6]), ([0.7, 0.7], [0.5, 0.5])]):
         rows = [
             {"backbone": "net", "source": source, "accuracies": found}
-            for source, found in (("random", theirs), ("distilled", ours))
+            for source, found in (("random", theirs), ("distilled", ours), ("random_images", [0.5, 0.5]))
         ]
         content = {"dataset": "set", "ipc": 5, "classes": 20, "teachers": {"a": {}, "b": {}}, "students": rows}
         files.append(tmp_path / f"seed{seed}" / "result.json")
@@ -57,9 +57,11 @@ def test_gains_are_paired_and_set_against_classes_a_teacher(command, tmp_path):
         files[-1].with_name("settings.json").write_text(json.dumps({"seed": seed, "steps": 3}))
     done = command("benchmarks/gain.py", *map(str, files), "--to", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
-    assert "set, ipc 5, C/M 10.0: +12.5" in done.stdout
+    assert "set, ipc 5, C/M 10.0, as many bytes: +12.5 ± 15.2" in done.stdout
+    assert "set, ipc 5, C/M 10.0, as many images: +12.5 ± 15.2" in done.stdout
     with (tmp_path / "out" / "gain.csv").open() as table:
-        (point,) = csv.DictReader(table)
+        of_images, point = csv.DictReader(table)
+    assert (of_images["rival"], point["rival"]) == ("random_images", "random")
     gains = [0.1, 0.0, 0.2, 0.2]
     half = 3.182 * statistics.stdev(gains) / 2  # Student's t of 3 degrees of freedom, 97.5 %
     assert (float(point["gain"]), float(point["half"])) == pytest.approx((0.125, half), rel=1e-3)

@@ -22,6 +22,12 @@ from infer.runs import distill
             ["students.sources=[random_static]"],
             "students.sources=['random_static']: no row of its own with labels=static",
         ),
+        (["budget.choices.budget.quality=[400]"], "budget.quality=400: must lie between 0 and 100"),
+        (["budget.choices.labels.share=[]"], "budget.choices.labels.share=[]: give one value or more"),
+        (
+            ["budget.choices.budget.by=[images]"],
+            "budget.choices.budget.by=[images]: unknown; did you mean budget.choices.budget.quality",
+        ),
         (["ipc=ten"], "ipc=ten: Value 'ten' of type 'str' could not be converted to Integer"),
         (["ipc=0"], "ipc=0: must lie between 1 and"),
         (["dataset=image_folder"], "dataset.root: has no value; give dataset.root=<value>"),

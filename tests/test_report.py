@@ -30,7 +30,7 @@ WORDS = [
     "labels.scout=5",
     "labels.candidates=2",
     "labels.share=0.1",
-    "budget.choices={labels.share: [0.1, 0.2]}",
+    "budget.choices.labels.share=[0.1,0.2]",
     "teachers.margin=-1",
     "students.sources=[distilled,random,real]",
 ]
