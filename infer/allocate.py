@@ -58,10 +58,9 @@ def allocate(assembly: Assembly, seconds: float | None = None) -> tuple[DistillC
                 break
             bench = replace(whole, data=data, config=replace(config.chosen(choice), seed=_SEED))
             where = folder / "-".join(f"{key}={value}" for key, value in choice.items())
-            accuracy = _measure(replace(assembly, bench=bench, picks=data.picks(_SEED), folder=where))
-            log.info("budget: %s: %.2f %% of the held-out pictures", _named(choice), 100 * accuracy)
-            took = time.perf_counter() - began - spent
-            tried["choices"].append({**choice, "accuracy": accuracy, "seconds": round(took, 2)})
+            measured = _measured(replace(assembly, bench=bench, picks=data.picks(_SEED), folder=where))
+            log.info("budget: %s: %.2f %% of the held-out pictures", _named(choice), 100 * measured["accuracy"])
+            tried["choices"].append({**choice, **measured})
         tried["left_out"] = len(combinations) - len(tried["choices"])
         write_json(folder / "result.json", tried)
     best = max(tried["choices"], key=lambda choice: choice["accuracy"])
@@ -70,21 +69,29 @@ def allocate(assembly: Assembly, seconds: float | None = None) -> tuple[DistillC
     return config.chosen(choice), tried["choices"]
 
 
-def _measure(assembly: Assembly) -> float:
-    """Accuracy on the held-out pictures of a student of this assembly's set."""
+def _measured(assembly: Assembly) -> dict[str, Any]:
+    """How many naturals and labels this assembly's set has, and its student's accuracy on the held-out pictures."""
     bench, config = assembly.bench, assembly.bench.config
     assert isinstance(config, DistillConfig)
-    known = read_json(assembly.folder / "result.json")  # of a run that was stopped
+    file = assembly.folder / "choice.json"
+    known = read_json(file)  # of a run that was stopped
     if known is not None:
-        return float(known["accuracy"])
+        return known
+    began = time.perf_counter()
     distilled = assembly.of(config.method)
     lessons = StudentData.of_set(distilled, [teacher.network for teacher in assembly.teachers])
     dynamic = distilled.header.labels == "dynamic"
     steps = student_steps(bench, len(distilled), len(assembly.teachers), dynamic)
     name = config.students.backbones[0]
-    return float(
-        train_student(bench, f"{name}-auto", backbone(name), lessons, steps, _SEED, assembly.folder)["accuracy"]
-    )
+    taught = train_student(bench, f"{name}-auto", backbone(name), lessons, steps, _SEED, assembly.folder)
+    measured = {
+        "naturals": len(distilled.targets),
+        "labels": len(distilled),
+        "accuracy": taught["accuracy"],
+        "seconds": round(time.perf_counter() - began, 2),
+    }
+    write_json(file, measured)
+    return measured
 
 
 def _named(choice: Mapping[str, Any]) -> str:

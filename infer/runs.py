@@ -199,7 +199,7 @@ def _facts(assembly: Assembly, distilled: DistilledSet, size: int) -> dict[str, 
             "label_share": config.labels.share,
         },
         "recipe": asdict(config.recipe.student),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "bytes": asdict(distilled.ledger(config.ipc, data.train_bytes, size)),
         "images": {
             "natural_per_class": len(distilled.naturals) / classes,

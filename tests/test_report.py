@@ -31,6 +31,7 @@ WORDS = [
     "labels.candidates=2",
     "labels.share=0.1",
     "budget.choices.labels.share=[0.1,0.2]",
+    "budget.choices.budget.quality=null",
     "teachers.margin=-1",
     "students.sources=[distilled,random,real]",
 ]

@@ -22,6 +22,7 @@ PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e
 SOURCES = {"real": "#888888", "distilled": "#ee6677", "random": "#4477aa"}
 _GREY = "#808080"  # of lines: seen on white and on black
 _CONTOURS = (0.3, 0.7)  # of the highest density of a class
+_DENSE = 10  # points, from which on a density says something
 _STYLE: Any = {
     "svg.fonttype": "none",
     "axes.edgecolor": _GREY,
@@ -95,8 +96,10 @@ def cost(making: float, file: float, real: float, retrainings: int) -> str:
 def _contours(axes: Axes, points: np.ndarray[Any, Any], line: str) -> None:
     """Where a class is dense; too few points, or points on a line, have no density and are drawn themselves."""
     try:
-        density = gaussian_kde(points.T)
-    except (ValueError, np.linalg.LinAlgError):
+        density = gaussian_kde(points.T) if len(points) >= _DENSE else None
+    except np.linalg.LinAlgError:
+        density = None
+    if density is None:
         axes.scatter(points[:, 0], points[:, 1], color=line, marker=".", s=6)
         return
     low, high = points.min(0), points.max(0)
