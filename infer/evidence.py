@@ -120,9 +120,8 @@ class _Inquiry:
         return self._test[1]
 
     def _some(self, part: Any, most: int = _MOST) -> tuple[Tensor, Tensor]:
-        """Pictures of a part and their classes, drawn without a class in mind."""
-        order = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))
-        return part[order[:most].sort().values]
+        """Pictures of a part and their classes, drawn without a class in mind; the first of them are so too."""
+        return part[torch.randperm(len(part), generator=torch.Generator().manual_seed(0))[:most]]
 
     def _inputs(self, images: Tensor) -> list[Tensor]:
         """Batches as networks take them."""
@@ -253,13 +252,15 @@ class _Inquiry:
 
     def kept(self) -> dict[str, Any]:
         """Of naturals, composed images or views, and of as many random train pictures as there are naturals: how they
-        stand to the test pictures in the teacher's features, of all classes and (without distances) of each."""
+        stand to the test pictures in the teacher's features, of all classes and (without distances) of each. What is
+        composed may copy pictures that were trained on; the others are such pictures."""
         distilled = self.sets["distilled"]
         naturals = (distilled.naturals[:_MOST], distilled.targets[:_MOST])
         count = len(naturals[0])
         kinds = {"naturals": naturals, "composed": composed(distilled, _MOST)}
         kinds["random"] = self._train[0][:count], self._train[1][:count]
         real = self._features(self._test[0])
+        train = torch.cat([self._features(part) for part in (naturals[0], self._train[0]) if len(part)])
         found: dict[str, Any] = {}
         for kind, (images, targets) in kinds.items():
             if not len(images):
@@ -268,7 +269,7 @@ class _Inquiry:
             whole = kept(own, real)
             found[kind] = {
                 **whole._asdict(),
-                "memorised_fid": memorised_fid(whole.fid, own, real),
+                "memorised_fid": memorised_fid(whole.fid, own, train) if kind == "composed" else float("nan"),
                 "images": len(images),
                 "classes": [
                     _of_class(own[targets == number], real[self.targets == number])

@@ -65,10 +65,10 @@ def _nearest(images: Tensor, pictures: Tensor) -> Tensor:
     return torch.cat([torch.cdist(rows, pictures).min(dim=1).values for rows in images.split(_ROWS)])
 
 
-def memorised_fid(fid: float, images: Tensor, real: Tensor) -> float:
-    """``fid`` over the mean cosine distance of ``images`` [N, D] to the nearest ``real`` picture [R, D] where that is
-    below 0.1 (Bai et al. 2021): larger than FID where images copy real ones."""
-    units = normalize(real.double(), dim=1)
+def memorised_fid(fid: float, images: Tensor, train: Tensor) -> float:
+    """``fid`` over the mean cosine distance of ``images`` [N, D] to the nearest ``train`` picture [R, D] where that is
+    below 0.1 (Bai et al. 2021): larger than FID where images copy what was trained on."""
+    units = normalize(train.double(), dim=1)
     distances = [1 - (normalize(rows.double(), dim=1) @ units.T).max(dim=1).values for rows in images.split(_ROWS)]
     distance = float(torch.cat(distances).mean())
     return fid / max(distance, _LEAST) if distance < _COPIED else fid
