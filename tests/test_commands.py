@@ -79,7 +79,7 @@ def test_rows_come_to_a_finished_table_and_none_is_trained_again(config, tmp_pat
     assert file.stat().st_mtime_ns == written
     shown = distill(config("distill", *words, "students.sources=[distilled]"))
     assert shown == after
-    plain = distill(config("distill", *words, "students.sources=[distilled_plain,random_plain,real]"))
+    plain = distill(config("distill", *words, "students.sources=[distilled_plain,random_plain,random_images,real]"))
     sources = [row["source"] for row in plain["students"]]
     assert sources == [s for s in SOURCES if s != "random_static"]  # labels are static: that row is random's
     assert {"label_robust", "augmentation_robust"} <= set(plain["scores"]["convnet_narrow"])
