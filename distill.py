@@ -5,6 +5,10 @@ from infer.cli import command
 
 def task(config):  # type: ignore[no-untyped-def]
     """One run; imported late, so that --help and mistakes answer at once."""
+    if config.tune:
+        from infer.tune import tune
+
+        return tune(config)
     from infer.runs import distill
 
     return distill(config)

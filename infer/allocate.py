@@ -44,29 +44,38 @@ def allocate(assembly: Assembly, seconds: float | None = None) -> tuple[DistillC
     folder = claim(
         Path(config.output, "distill", whole.data.name, f"{config.method.name}-ipc{config.ipc}", "auto"), settings
     )
-    tried = read_json(folder / "result.json")
-    if tried is None:
-        data = whole.data.held_out(_HELD_OUT, _SEED)
-        tried = {"choices": [], "held_out": len(data.test)}
-        combinations = [*itertools.product(*choices.values())]
-        began = time.perf_counter()
-        for number, values in enumerate(combinations):
-            choice = dict(zip(choices, values, strict=True))
-            spent = time.perf_counter() - began
-            if seconds is not None and number and spent * (number + 1) / number > seconds:
-                log.warning("budget: %d of %d choices tried, for want of time", number, len(combinations))
-                break
-            bench = replace(whole, data=data, config=replace(config.chosen(choice), seed=_SEED))
-            where = folder / "-".join(f"{key}={value}" for key, value in choice.items())
-            measured = _measured(replace(assembly, bench=bench, picks=data.picks(_SEED), folder=where))
-            log.info("budget: %s: %.2f %% of the held-out pictures", _named(choice), 100 * measured["accuracy"])
-            tried["choices"].append({**choice, **measured})
-        tried["left_out"] = len(combinations) - len(tried["choices"])
-        write_json(folder / "result.json", tried)
+    with whole.alone(folder / ".lock", "the choice of the budget"):
+        tried = read_json(folder / "result.json") or _try_all(assembly, folder, seconds)
     best = max(tried["choices"], key=lambda choice: choice["accuracy"])
     choice = {key: best[key] for key in choices}
     log.info("budget: %s did best on held-out pictures (%s)", _named(choice), folder)
     return config.chosen(choice), tried["choices"]
+
+
+def _try_all(assembly: Assembly, folder: Path, seconds: float | None) -> dict[str, Any]:
+    """Every combination of the choices, as far as ``seconds`` reach; kept in ``folder``."""
+    whole = assembly.bench
+    config = whole.config
+    assert isinstance(config, DistillConfig)
+    choices = config.budget.choices.values
+    data = whole.data.held_out(_HELD_OUT, _SEED)
+    tried: dict[str, Any] = {"choices": [], "held_out": len(data.test)}
+    combinations = [*itertools.product(*choices.values())]
+    began = time.perf_counter()
+    for number, values in enumerate(combinations):
+        choice = dict(zip(choices, values, strict=True))
+        spent = time.perf_counter() - began
+        if seconds is not None and number and spent * (number + 1) / number > seconds:
+            log.warning("budget: %d of %d choices tried, for want of time", number, len(combinations))
+            break
+        bench = replace(whole, data=data, config=replace(config.chosen(choice), seed=_SEED))
+        where = folder / "-".join(f"{key}={value}" for key, value in choice.items())
+        measured = _measured(replace(assembly, bench=bench, picks=data.picks(_SEED), folder=where))
+        log.info("budget: %s: %.2f %% of the held-out pictures", _named(choice), 100 * measured["accuracy"])
+        tried["choices"].append({**choice, **measured})
+    tried["left_out"] = len(combinations) - len(tried["choices"])
+    write_json(folder / "result.json", tried)
+    return tried
 
 
 def _measured(assembly: Assembly) -> dict[str, Any]:

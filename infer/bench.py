@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
 from infer.backbones import build
 from infer.data import Splits
 from infer.data.batches import Indices, in_order, loader
-from infer.fitting import Hardware, fit, measure
+from infer.fitting import Hardware, Watch, fit, measure
 from infer.lit import Classifier
 from infer.metrics.scores import Scores
 from infer.schema import BackboneConfig, BaseConfig
+from infer.store import locked
 
 _EVALUATION_BATCH = 500
+_WATCHED = 1000
 
 
 class Source(Protocol):
@@ -42,6 +46,11 @@ class Bench:
     config: BaseConfig
     hardware: Hardware
     loggers: Sequence[Logger] = ()
+    report: Callable[[int, float], None] | None = None  # told the step and the accuracy of a student on its way
+
+    def alone(self, path: Path, what: str) -> AbstractContextManager[None]:
+        """The lock ``path``: of jobs side by side one makes ``what``. Processes of one run go together, without."""
+        return nullcontext() if self.hardware.strategy == "ddp" else locked(path, what)
 
     def network(self, options: BackboneConfig) -> nn.Module:
         """A new network of that backbone for this data."""
@@ -80,14 +89,25 @@ class Bench:
         seed: int,
         folder: Path,
         name: str,
+        watched: bool = False,
     ) -> float:
-        """Train ``module`` on the batches ``source[draw(step)]``, made on the device unless they stream from disk."""
+        """Train ``module`` on the batches ``source[draw(step)]``, made on the device unless they stream from disk.
+
+        A ``watched`` one is measured on its way, where somebody looks: a logger, or ``report``.
+        """
         if source.streams:
             batches = loader(source, draw, steps, streams=True)
         else:
             module.resident = source
             batches = loader(Indices(), draw, steps)
-        return fit(module, batches, seed, folder, name, self.hardware, self.loggers)
+        watch = Watch(*self._sample, self.report) if watched and (self.loggers or self.report) else None
+        return fit(module, batches, seed, folder, name, self.hardware, self.loggers, watch)
+
+    @cached_property
+    def _sample(self) -> tuple[Tensor, Tensor]:
+        """Test pictures enough for a curve, and their classes."""
+        test = self.data.test
+        return test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:_WATCHED]]
 
     def identity(self, **more: Any) -> dict[str, Any]:
         """What makes a result on this data the same result, besides ``more``."""

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
+import shlex
+import shutil
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -21,7 +27,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from infer import schema
 from infer.errors import UserError, choices
-from infer.store import digest, write_json
+from infer.store import digest, read_json, write_json
 
 log = logging.getLogger("infer")
 
@@ -55,7 +61,8 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
             else:
                 _fail(one_line(error))
 
-    sys.argv[1:] = map(_quoted, sys.argv[1:])
+    os.environ[schema.COMMAND] = shlex.join(["python", *sys.orig_argv[1:]])
+    sys.argv[1:] = [part for word in sys.argv[1:] for part in _spelt_out(word)]
     helped = {"--help", "-h"}.intersection(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over and does not print them
     try:
@@ -71,33 +78,50 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
         _fail("interrupted; the same command goes on where this one stopped", code=130)
 
 
-def _quoted(word: str) -> str:
-    """An override as Hydra's grammar has it: a value with letters that it does not know, as in 写真, is quoted, and
-    each of several in a sweep."""
+def _spelt_out(word: str) -> list[str]:
+    """An override as Hydra's grammar has it.
+
+    A value with letters that it does not know, as in 写真, is quoted, and each of several in a sweep; a published file
+    that is named as the source, as in source=wandb:<artifact>, is the path of a distilled one.
+    """
     key, given, value = word.partition("=")
+    if key == "source" and value.startswith("wandb:"):
+        return ["source=distilled", f"source.path='{value}'"]
     if not given or value.isascii() or set(value) & set("'\"[]{}()"):
-        return word
-    return f"{key}=" + ",".join(f"'{part}'" for part in value.split(","))
+        return [word]
+    return [f"{key}=" + ",".join(f"'{part}'" for part in value.split(","))]
 
 
 class SweepTable(Callback):
-    """What a sweep ends with: the table and the plot of its jobs, in <output>/sweeps/<name>, and on screen.
+    """What a sweep says: a line for each job, with the time left; at the end the table and the plot of them all, in
+    <output>/sweeps/<name>, and on screen.
 
-    Jobs that failed come last, each with its error; the exit code is then 1.
-
-    The name is that of the overrides, so that the same command, run again, writes to the same place.
+    Jobs that failed come last, each with its error; the exit code is then 1. The name is that of the overrides, behind
+    that of ``sweep=``, so that the same command, run again, writes to the same place. With ``dry_run`` jobs say what
+    there is of them, and nothing is written.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say where the jobs are to leave their results: processes that a launcher starts inherit it."""
-        name = digest("\n".join(sorted(config.hydra.overrides.task)).encode())
-        os.environ[_SWEEP] = str(Path(config.output, "sweeps", name))
-        for old in Path(os.environ[_SWEEP], "jobs").glob("*.json"):
+        given, chosen = list(config.hydra.overrides.task), config.hydra.runtime.choices.get("sweep")
+        own = config.hydra.sweeper.get("params") or {}
+        for word in given:
+            if (key := word.partition("=")[0]) in own:
+                _fail(f"{word}: sweep={chosen} gives its values; leave it, or give hydra.sweeper.params.{key}=<values>")
+        name = "-".join(filter(None, [chosen, digest("\n".join(sorted(given)).encode())]))
+        folder = Path(tempfile.mkdtemp()) if config.dry_run else Path(config.output, "sweeps", name)
+        os.environ[_SWEEP] = str(folder)
+        os.environ.setdefault("WANDB_RUN_GROUP", name)
+        for old in (folder / "jobs").glob("*.json"):
             old.unlink()
+        words = OverridesParser.create().parse_overrides([*(f"{key}={own[key]}" for key in own), *given])
+        swept = {word.key_or_group: len([*word.sweep_string_iterator()]) for word in words if word.is_sweep_override()}
+        write_json(folder / "sweep.json", {"swept": swept, "jobs": math.prod(swept.values()), "began": time.time()})
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Draw it, of the jobs that came to an end; name those that did not."""
         folder = Path(os.environ.pop(_SWEEP))
+        os.environ.pop("WANDB_RUN_GROUP")
         kept = [json.loads(path.read_text()) for path in sorted((folder / "jobs").glob("*.json"))]
         failed = [job for job in kept if "error" in job]
         common = set.intersection(*(set(job["overrides"]) for job in kept)) if len(kept) > 1 else set()
@@ -107,6 +131,10 @@ class SweepTable(Callback):
             wrong.append(f"failed: {own}: {job['error']}")
         if failed:
             wrong.append(f"error: {len(failed)} of {len(kept)} jobs failed; the same command tries these again")
+        if config.dry_run:
+            shutil.rmtree(folder)
+            states = [job["result"]["state"] for job in kept if "result" in job]
+            print(f"{len(kept)} jobs:", ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)))
         try:
             _draw([job for job in kept if "students" in (job.get("result") or {})], folder)
         except UserError as error:  # Hydra would make a warning of it, and an exit code of 0
@@ -131,11 +159,19 @@ def _draw(jobs: list[dict[str, Any]], folder: Path) -> None:
 
 
 def _keep(**outcome: Any) -> None:
-    """Leave a job's result, or its error, where its sweep finds it."""
-    if _SWEEP in os.environ:
-        job = HydraConfig.get()
-        path = Path(os.environ[_SWEEP], "jobs", f"{int(job.job.num):05d}.json")
-        write_json(path, {"overrides": list(job.overrides.task), **outcome})
+    """Leave a job's result, or its error, where its sweep finds it; say how far the sweep is."""
+    if _SWEEP not in os.environ:
+        return
+    job, folder = HydraConfig.get(), Path(os.environ[_SWEEP])
+    overrides = list(job.overrides.task)
+    write_json(folder / "jobs" / f"{int(job.job.num):05d}.json", {"overrides": overrides, **outcome})
+    sweep = read_json(folder / "sweep.json")
+    done, spent = len([*(folder / "jobs").glob("*.json")]), time.time() - sweep["began"]
+    if "state" not in (outcome.get("result") or {}):
+        own = " ".join(word for word in overrides if word.partition("=")[0] in sweep["swept"])
+        ended = "failed" if "error" in outcome else "done"
+        left = spent / done * (sweep["jobs"] - done)
+        log.info("job %d of %d %s: %s; about %d s left", done, sweep["jobs"], ended, own, left)
 
 
 def show_help(name: str, overrides: list[str]) -> None:
@@ -150,7 +186,8 @@ def show_help(name: str, overrides: list[str]) -> None:
     print(f"python {name}.py -m key=a,b ...     a run for every combination\n")
     print("Groups, chosen by group=option:")
     for group in groups:
-        if group.name in config or group.name == "recipe" or (name, group.name) == ("distill", "experiment"):
+        chosen = group.name in config or group.name == "recipe"
+        if chosen or (name == "distill" and group.name in ("experiment", "sweep", "tune")):
             print(f"  {group.name}: {', '.join(sorted(option.stem for option in group.glob('*.yaml')))}")
     print(f"\nKeys, set by key=value; these are the values of this command:\n{OmegaConf.to_yaml(config)}")
     print("See also: --cfg job (the configuration alone), --hydra-help, --info.")

@@ -138,7 +138,8 @@ def _train_real(bench: Bench, name: str, steps: int, seed: int) -> tuple[Mapping
     )
     folder = claim(Path(config.output, "train", bench.data.name, name, f"real-seed{seed}"), settings)
     lessons = StudentData.of_real(bench.data)
-    return train_student(bench, f"{name}-real-{seed}", options, lessons, steps, seed, folder), folder
+    with bench.alone(folder / ".lock", f"student {name} of the real set"):
+        return train_student(bench, f"{name}-real-{seed}", options, lessons, steps, seed, folder), folder
 
 
 def _row(

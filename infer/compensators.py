@@ -52,38 +52,44 @@ class Compensators:
     def _optimise(self, teacher: Teacher, naturals: Tensor, targets: Tensor) -> Tensor:
         bench = self.bench
         assert isinstance(bench.config, DistillConfig)
-        recipe, how = bench.config.recipe.ufc, bench.config.distill
-        name = f"compensators-{teacher.name}"
         # Kept with the teacher, named by all that decides them: runs that differ in students or labels share them.
         made_of = {
             "teacher": digest(teacher.file.read_bytes()),
             "naturals": digest(naturals.contiguous().numpy().tobytes() + targets.contiguous().numpy().tobytes()),
-            "recipe": asdict(recipe),
+            "recipe": asdict(bench.config.recipe.ufc),
             "seed": bench.config.seed,
             "precision": bench.hardware.precision,
         }
         file = teacher.file.parent / f"compensators-{digest(made_of)}.safetensors"
-        if not file.exists():
-            options = UFCOptions(**asdict(recipe))
-            module = CompensatorModule(
-                teacher.name, teacher.network, naturals, targets, bench.data.moments, options, compile=how.compile
-            )
-            module.passes = self._passes(module, teacher, how)
-            log.info(
-                "compensators of %s: %d rounds of %d images, %d rounds of %d a pass",
-                teacher.name,
-                *targets.shape,
-                module.passes.rounds,
-                module.passes.classes,
-            )
-            batches = loader(Indices(), partial(in_order, recipe.steps, 1), recipe.steps)
-            seconds = fit(module, batches, bench.config.seed, self.folder, name, bench.hardware, bench.loggers)
-            content = {"u": module.u.detach().cpu(), "seconds": torch.tensor(seconds)}
-            write_bytes(file, to_safetensors(content))
-            forget(self.folder, name)
+        with bench.alone(file.with_suffix(".lock"), f"compensators of {teacher.name}"):
+            if not file.exists():
+                self._fit(teacher, naturals, targets, file)
         done = from_safetensors(file.read_bytes())
         self.seconds += float(done["seconds"])
         return done["u"]
+
+    def _fit(self, teacher: Teacher, naturals: Tensor, targets: Tensor, file: Path) -> None:
+        bench = self.bench
+        assert isinstance(bench.config, DistillConfig)
+        recipe, how = bench.config.recipe.ufc, bench.config.distill
+        name = f"compensators-{teacher.name}"
+        options = UFCOptions(**asdict(recipe))
+        module = CompensatorModule(
+            teacher.name, teacher.network, naturals, targets, bench.data.moments, options, compile=how.compile
+        )
+        module.passes = self._passes(module, teacher, how)
+        log.info(
+            "compensators of %s: %d rounds of %d images, %d rounds of %d a pass",
+            teacher.name,
+            *targets.shape,
+            module.passes.rounds,
+            module.passes.classes,
+        )
+        batches = loader(Indices(), partial(in_order, recipe.steps, 1), recipe.steps)
+        seconds = fit(module, batches, bench.config.seed, self.folder, name, bench.hardware, bench.loggers)
+        content = {"u": module.u.detach().cpu(), "seconds": torch.tensor(seconds)}
+        write_bytes(file, to_safetensors(content))
+        forget(self.folder, name)
 
     def _passes(self, module: CompensatorModule, teacher: Teacher, how: UFCPasses) -> Passes:
         """The passes measured for this teacher on this machine, once: a run that goes on cuts its steps alike."""

@@ -30,6 +30,7 @@ from infer import coding, ufc
 from infer.budget import Ledger
 from infer.errors import UserError
 from infer.labels import distribution
+from infer.published import SCHEME, fetch
 from infer.store import write_bytes
 from infer.views import Drawn, Views, bits, dequantise, pack, unpack
 
@@ -245,9 +246,10 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
 def load(path: str | Path) -> DistilledSet:
     """Read a distilled file. Its header, shapes and sizes are checked before any tensor is made.
 
-    Raises :class:`UserError` for a file that is missing, truncated, foreign, inconsistent or from a newer version.
+    ``path`` may name a published one, as wandb:<entity>/<project>/<artifact>:<version>. Raises :class:`UserError` for a
+    file that is missing, truncated, foreign, inconsistent or from a newer version.
     """
-    path = Path(path)
+    path = fetch(str(path)) if str(path).startswith(SCHEME) else Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such distilled file; write one with python distill.py")
     try:

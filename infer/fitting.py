@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
@@ -83,6 +84,32 @@ class PlainProgress(Callback):
             a_step = (now - self.started) / (trainer.global_step - self.first_step)
             left = a_step * (trainer.max_steps - trainer.global_step)
             log.info("%s: step %d of %d, about %d s left", self.stage, trainer.global_step, trainer.max_steps, left)
+
+
+class Watch(Callback):
+    """The accuracy of a student on its way, ten times, on ``images`` of ``targets``: a curve, and told to ``report``.
+
+    It changes nothing: weights and moments stay, and every step draws from a seed of its own.
+    """
+
+    def __init__(self, images: Tensor, targets: Tensor, report: Callable[[int, float], None] | None) -> None:
+        self.images, self.targets, self.report = images, targets, report
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """After every tenth of the steps."""
+        step = trainer.global_step
+        if step % math.ceil(trainer.max_steps / 10):
+            return
+        assert isinstance(module, Classifier)
+        module.eval()
+        with torch.no_grad():
+            logits = torch.cat([module(images.to(module.device)) for images in self.images.split(500)])
+        module.train()
+        accuracy = (logits.argmax(dim=-1).cpu() == self.targets.cpu()).float().mean().item()
+        for logger in trainer.loggers:
+            logger.log_metrics({f"student/{module.name}/accuracy": accuracy}, step=step)
+        if self.report:
+            self.report(step, accuracy)
 
 
 class Processes(DDPStrategy):
@@ -231,6 +258,7 @@ def fit(
     name: str,
     hardware: Hardware,
     loggers: Sequence[Logger],
+    watch: Watch | None = None,
 ) -> float:
     """Train ``module`` on all steps of ``batches``, from ``folder``/``name``.ckpt on where a run stopped.
 
@@ -255,6 +283,8 @@ def fit(
     terminal = sys.stdout.isatty()
     stage = f"{name.partition('-')[0]} {module.name}"
     callbacks.append(StageBar(stage) if terminal else PlainProgress(stage))
+    if watch:
+        callbacks.append(watch)
     with _quiet():
         try:
             trainer = Trainer(

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from infer import __version__
+from infer import __version__, tracking
 from infer.allocate import allocate
 from infer.assemble import RANDOM, Assembly, split_by_images
 from infer.backbones import frozen, load_weights
@@ -36,8 +35,8 @@ from infer.fitting import Hardware, metrics_logger, rank
 from infer.methods import check
 from infer.report import page, pictures, table
 from infer.report.verdict import decide
-from infer.schema import BaseConfig, DatasetConfig, DistillConfig, TrainConfig, backbone
-from infer.store import claim, digest, read_json, write_json
+from infer.schema import COMMAND, BaseConfig, DatasetConfig, DistillConfig, TrainConfig, backbone
+from infer.store import claim, digest, find, read_json, write_json
 from infer.students import StudentData, student_steps, train_student
 from infer.teachers import check_backbones, check_network, train_teacher, train_teachers
 
@@ -91,54 +90,101 @@ def _read(content: str, changed: tuple[int, ...]) -> Splits:
 
 
 def distill(config: DistillConfig) -> dict[str, Any]:
-    """python distill.py: teachers, compensators, labels, one file, students, report. Returns result.json's content."""
+    """python distill.py: teachers, compensators, labels, one file, students, report. Returns result.json's content, or
+    with ``dry_run`` what there is of it."""
+    if config.dry_run:
+        return plan(config)
+    result, folder = make(config)
+    if rank() == 0:
+        table.show(result)
+    if (folder / "report.html").is_file():
+        log.info("report: %s", folder / "report.html")
+    file = folder / "distilled.safetensors"
+    log.info("file: %s   figures: %s   pictures: %s", file, folder / "result.json", folder / "images")
+    return result
+
+
+def plan(config: DistillConfig) -> dict[str, Any]:
+    """What this run would find: its folder, and its state there, finished, unfinished or new. Makes nothing."""
+    place, _, settings = _ready(config, read(config.dataset))
+    folder, claimed = find(place, settings)
+    result = read_json(folder / "result.json") if claimed else None
+    lacking = missing(config, result["students"]) if result else []
+    state = "new" if not claimed else "unfinished" if not result or lacking else "finished"
+    to_come = f"   to come: {', '.join(source for _, source in lacking)}" if lacking else ""
+    print(f"{state:<12}{folder}{to_come}")
+    return {"state": state, "folder": str(folder)}
+
+
+def make(config: DistillConfig, report: Callable[[int, float], None] | None = None) -> tuple[dict[str, Any], Path]:
+    """The run of that configuration, made or found finished: result.json's content, and the folder.
+
+    ``report`` is told of its students on their way. Of several processes with one configuration one makes it.
+    """
+    data = read(config.dataset)
+    place, bench, settings = _ready(config, data)
+    folder = claim(place, settings)
+    bench = replace(bench, report=report)
+    with bench.alone(folder / ".lock", str(folder)):
+        result = read_json(folder / "result.json") if (folder / "distilled.safetensors").is_file() else None
+        if result is not None and not missing(config, result["students"]) and _explained(config, folder, result):
+            log.info("finished before: %s", folder)
+            return _reported(config, folder, result), folder
+        name = f"{data.name}-{config.method.name}-ipc{config.ipc}-seed{config.seed}"
+        tags = [data.name, config.method.name, f"ipc{config.ipc}", config.labels.kind]
+        with tracking.loggers(config.logger, folder, name, "distill", tags, settings) as watching:
+            result, teachers = _distill(replace(bench, loggers=watching), folder, settings, result)
+            tracking.log_figures([metrics_logger(folder), *watching], result)
+            write_json(folder / "result.json", result)
+            result = _reported(config, folder, result)
+            tracking.publish(watching, result, folder, teachers)
+    return result, folder
+
+
+def _ready(config: DistillConfig, data: Splits) -> tuple[Path, Bench, dict[str, Any]]:
+    """Where a run belongs, what it works with, and the settings that it is known by; refuses what cannot be made."""
     if not missing(config, []):
         raise UserError(
             f"students.sources={config.students.sources}: no row of its own with labels={config.labels.kind}; choose "
             "distilled, random or real too"
         )
     hardware = _hardware(config)
-    data = read(config.dataset)
     if config.budget.by == "images":  # refuses what cannot be split before anything is trained
         split = split_by_images(config, config.method, len(data.classes))
         check(data, split.naturals)
     bench = Bench(data, config, hardware)
     check_backbones(bench, config.students.backbones)
     backbones = {name: asdict(backbone(name)) for name in config.teachers.backbones + config.students.backbones}
-    settings = bench.identity(**_settings(config), backbones=backbones)
+    settings = bench.identity(**decisive(config), backbones=backbones)
     name = f"{config.method.name}-ipc{config.ipc}"
-    folder = claim(Path(config.output, "distill", data.name, name, f"seed{config.seed}"), settings)
-    file = folder / "distilled.safetensors"
-    result = read_json(folder / "result.json") if file.is_file() else None
-    exhibits = folder / "exhibits.safetensors"
-    explained = not config.report.language or (exhibits.is_file() and "evidence" in (result or {}))
-    if result is not None and not missing(config, result["students"]) and explained:
-        log.info("finished before: %s", folder)
-    else:
-        with _loggers(config, folder, f"{data.name}-{name}-seed{config.seed}") as loggers:
-            result = _distill(replace(bench, loggers=loggers), folder, file, settings, result)
-            _log_result([metrics_logger(folder), *loggers], result)
-        write_json(folder / "result.json", result)
-    if rank() == 0:
-        table.show(result)
+    return Path(config.output, "distill", data.name, name, f"seed{config.seed}"), bench, settings
+
+
+def _explained(config: DistillConfig, folder: Path, result: Mapping[str, Any]) -> bool:
+    return not config.report.language or ((folder / "exhibits.safetensors").is_file() and "evidence" in result)
+
+
+def _reported(config: DistillConfig, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """The result with its verdict, and the page written, where a report is asked for."""
     if rank() == 0 and config.report.language:
         result = {**result, **decide(result, config.report)}
         write_json(folder / "result.json", result)
-        page.write(result, Exhibits.load(exhibits), load(file), folder / "report.html")
-        log.info("report: %s", folder / "report.html")
-    log.info("file: %s   figures: %s   pictures: %s", file, folder / "result.json", folder / "images")
+        exhibits = Exhibits.load(folder / "exhibits.safetensors")
+        page.write(result, exhibits, load(folder / "distilled.safetensors"), folder / "report.html")
     return result
 
 
 def _distill(
-    bench: Bench, folder: Path, file: Path, settings: Mapping[str, Any], before: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """The run's result; where one was there ``before``, its file is as it was, and rows come to its table.
+    bench: Bench, folder: Path, settings: Mapping[str, Any], before: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The run's result, and the file of each teacher; where a result was there ``before``, its set is as it was, and
+    rows come to its table.
 
     The set is on disk, and said to be, before its students start: a run that is stopped never makes another.
     """
     config, data = bench.config, bench.data
     assert isinstance(config, DistillConfig)
+    file = folder / "distilled.safetensors"
     teachers = train_teachers(bench)
     compensate = Compensators(bench, teachers, folder)
     assembly = Assembly(bench, data.picks(config.seed), teachers, compensate, folder, settings)
@@ -168,7 +214,7 @@ def _distill(
         explained["evidence"], exhibits = evidence(sets, rows)
         exhibits.save(folder / "exhibits.safetensors")
     seconds = {**made["seconds"], "students": round(sum(row["seconds"] for row in rows), 2), "total": 0.0}
-    return {
+    result = {
         **made,
         **explained,
         "students": rows,
@@ -177,6 +223,7 @@ def _distill(
         "hardware": _machine(),
         "version": __version__,
     }
+    return result, {teacher.name: teacher.file for teacher in teachers}
 
 
 def _facts(assembly: Assembly, distilled: DistilledSet, size: int) -> dict[str, Any]:
@@ -199,7 +246,7 @@ def _facts(assembly: Assembly, distilled: DistilledSet, size: int) -> dict[str, 
             "label_share": config.labels.share,
         },
         "recipe": asdict(config.recipe.student),
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "command": os.environ.get(COMMAND) or shlex.join(["python", *sys.orig_argv[1:]]),
         "bytes": asdict(distilled.ledger(config.ipc, data.train_bytes, size)),
         "images": {
             "natural_per_class": len(distilled.naturals) / classes,
@@ -222,8 +269,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     check_network(bench, name, config.backbone)
     if config.source.kind == "real":
         where = Path(config.output, "train", data.name, name, f"seed{config.seed}")
-        with _loggers(config, where, f"{data.name}-{name}-seed{config.seed}") as loggers:
-            teacher = train_teacher(replace(bench, loggers=loggers), name, config.backbone, config.seed)
+        title, tags = f"{data.name}-{name}-seed{config.seed}", [data.name, name]
+        with tracking.loggers(config.logger, where, title, "teacher", tags, decisive(config)) as watching:
+            teacher = train_teacher(replace(bench, loggers=watching), name, config.backbone, config.seed)
         return {"accuracy": teacher.accuracy, "seconds": teacher.seconds, "file": str(teacher.file)}
     if distilled is not None:
         _require_fit(distilled, data, config.source.path)
@@ -237,26 +285,30 @@ def train(config: TrainConfig) -> dict[str, Any]:
             made = train_teachers(bench)
         where = claim(
             Path(config.output, "train", data.name, name, what, f"set{config.seed}"),
-            bench.identity(**_settings(config)),
+            bench.identity(**decisive(config)),
         )
         distilled = Assembly(bench, data.picks(config.seed), made, None, where, {}).of(RANDOM)
         teachers = [teacher.network for teacher in made]
-    settings = bench.identity(file=digest(distilled.to_bytes()), **_settings(config))
+    settings = bench.identity(file=digest(distilled.to_bytes()), **decisive(config))
     folder = claim(Path(config.output, "train", data.name, name, what, f"seed{config.seed}"), settings)
     steps = student_steps(bench, len(distilled), len(teachers), distilled.header.labels == "dynamic")
     source = StudentData.of_set(distilled, teachers)
-    with _loggers(config, folder, f"{data.name}-{name}-{what}-seed{config.seed}") as loggers:
-        ready = replace(bench, loggers=loggers)
+    title, tags = f"{data.name}-{name}-{what}-seed{config.seed}", [data.name, name, config.source.kind]
+    with (
+        bench.alone(folder / ".lock", str(folder)),
+        tracking.loggers(config.logger, folder, title, "student", tags, settings) as watching,
+    ):
+        ready = replace(bench, loggers=watching)
         result = dict(train_student(ready, f"{name}-{what}", config.backbone, source, steps, config.seed, folder))
     log.info("student %s on %s: test accuracy %.2f %% (%s)", name, what, 100 * result["accuracy"], folder)
     return result
 
 
-def _settings(config: BaseConfig) -> dict[str, Any]:
+def decisive(config: BaseConfig) -> dict[str, Any]:
     """The part of a configuration that decides what a run makes: not where it lies, who watches, on what machine, or
     what it is compared with."""
     content = asdict(config)
-    for key in ("output", "logger", "trainer", "dataset", "distill", "published", "report"):
+    for key in ("output", "logger", "trainer", "dataset", "distill", "published", "report", "tune", "dry_run"):
         content.pop(key, None)
     content["students"].pop("sources")
     return content
@@ -289,49 +341,12 @@ def _named_teachers(bench: Bench, distilled: DistilledSet) -> list[nn.Module]:
     return teachers
 
 
-@contextmanager
-def _loggers(config: BaseConfig, folder: Path, name: str) -> Iterator[list[Logger]]:
-    """The loggers of the configuration beside metrics.csv; a W&B run ends with the run, and says how."""
-    loggers: list[Logger] = []
-    exit_code = 1
-    if "tensorboard" in config.logger:
-        from pytorch_lightning.loggers import TensorBoardLogger
-
-        loggers.append(TensorBoardLogger(str(folder), name="", version="tensorboard"))
-    if "wandb" in config.logger:
-        import wandb
-        from pytorch_lightning.loggers import WandbLogger
-
-        folder.mkdir(parents=True, exist_ok=True)
-        wandb_run = WandbLogger(
-            name=name, save_dir=str(folder), settings=wandb.Settings(silent=True), **config.logger["wandb"]
-        )
-        wandb_run.log_hyperparams(_settings(config))
-        loggers.append(wandb_run)
-    try:
-        yield loggers
-        exit_code = 0
-    finally:
-        if "wandb" in config.logger:
-            wandb.finish(exit_code=exit_code)
-
-
 def _hardware(config: BaseConfig) -> Hardware:
     hardware = Hardware(**asdict(config.trainer))
     hardware.check()
     if rank() > 0:
         log.setLevel(logging.WARNING)
     return hardware
-
-
-def _log_result(loggers: Sequence[Logger], result: Mapping[str, Any]) -> None:
-    """The figures that people compare runs by, once, at the end."""
-    figures = {f"accuracy/{row['backbone']}/{row['source']}": row["accuracy_mean"] for row in result["students"]}
-    figures |= {f"teacher/{name}/accuracy": teacher["accuracy"] for name, teacher in result["teachers"].items()}
-    figures |= {f"bytes/{name}": size for name, size in result["bytes"].items()}
-    for logger in loggers:
-        logger.log_metrics(figures, step=0)
-        logger.save()
 
 
 def _machine() -> dict[str, Any]:

@@ -6,17 +6,21 @@ A mistake ends here, before any folder is made and before torch is imported.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from infer.errors import UserError, choices
 
 CONF = Path(__file__).parent.parent / "conf"
+
+COMMAND = "INFER_COMMAND"
+"""The variable that holds the command as it was typed, for results of processes that a launcher starts."""
 
 SOURCES = {
     "distilled": "the distilled file",
@@ -380,15 +384,71 @@ class ReportConfig:
         _within(f"{at}retrainings", self.retrainings, 1, 10**6)
         _within(f"{at}watts", self.watts, 1, 10**6)
         _within(f"{at}tolerance", self.tolerance, 0, 100)
-        if self.time_budget is not None and not re.fullmatch(r"\d+(\.\d+)?[smh]", self.time_budget):
-            raise UserError(f"{at}time_budget={self.time_budget}: give a number and s, m or h, such as 30m")
+        _duration(f"{at}time_budget", self.time_budget)
 
     @property
     def seconds(self) -> float | None:
         """Of the time budget; None where there is none."""
-        if self.time_budget is None:
-            return None
-        return float(self.time_budget[:-1]) * {"s": 1, "m": 60, "h": 3600}[self.time_budget[-1]]
+        return _seconds(self.time_budget)
+
+
+@dataclass
+class TuneConfig:
+    """conf/tune: a study of settings; what it finds is a recipe of its own."""
+
+    trials: int = MISSING
+    timeout: str | None = MISSING
+    storage: str | None = MISSING
+    validation: float = MISSING
+    objectives: list[str] = MISSING
+    max_bytes: int | None = MISSING
+    prune: bool = MISSING
+    seed: int = MISSING
+    space: dict[str, Any] = MISSING
+
+    def _check(self, at: str) -> None:
+        _within(f"{at}trials", self.trials, 1, 10**6)
+        _duration(f"{at}timeout", self.timeout)
+        _within(f"{at}validation", self.validation, 0.01, 0.9)
+        if self.objectives not in (["accuracy"], ["accuracy", "bytes"]):
+            raise UserError(f"{at}objectives={self.objectives}: choose [accuracy] or [accuracy,bytes]")
+        if self.prune and len(self.objectives) > 1:
+            raise UserError(f"{at}prune=true: trials can be ended early for one objective alone; give {at}prune=false")
+        if not self.dimensions:
+            raise UserError(f"{at}space: nothing is open in it; give a setting's range, as in conf/tune/default.yaml")
+        for key, range_ in self.dimensions.items():
+            if isinstance(range_, list):
+                if not range_:
+                    raise UserError(f"{at}space.{key}=[]: give one value or more")
+                continue
+            ends = (range_.get("low"), range_.get("high"))
+            numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+            if not numbers or ends[0] > ends[1] or (range_.get("log") and ends[0] <= 0) or {*range_} - {*_RANGE}:
+                raise UserError(
+                    f"{at}space.{key}={range_}: give {{low, high}}, numbers, low first (and above 0 with log: true), "
+                    "or a list of values"
+                )
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the timeout; None where there is none."""
+        return _seconds(self.timeout)
+
+    @property
+    def dimensions(self) -> dict[str, Any]:
+        """Of each open key, such as ``recipe.ufc.lr``, its list of values, or its {low, high, log}."""
+        return dict(_dimensions(self.space, ""))
+
+
+_RANGE = ("low", "high", "log")
+
+
+def _dimensions(space: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    for key, value in space.items():
+        if isinstance(value, Mapping) and not set(_RANGE) & set(value):
+            yield from _dimensions(value, f"{above}{key}.")
+        elif value is not None:
+            yield f"{above}{key}", value
 
 
 @dataclass
@@ -423,6 +483,8 @@ class DistillConfig(BaseConfig):
     distill: UFCPasses = field(default_factory=UFCPasses)
     report: ReportConfig = field(default_factory=ReportConfig)
     published: dict[str, float] = field(default_factory=dict)
+    tune: TuneConfig | None = None
+    dry_run: bool = MISSING
 
     def chosen(self, choice: Mapping[str, Any]) -> DistillConfig:
         """With those values at keys such as ``budget.quality``; no choice is left open in it."""
@@ -437,6 +499,10 @@ class DistillConfig(BaseConfig):
         for key, values in self.budget.choices.values.items():
             for value in values:
                 _check_below(self.chosen({key: value}), at)
+        if self.tune:
+            for key, range_ in self.tune.dimensions.items():
+                for value in range_ if isinstance(range_, list) else (range_["low"], range_["high"]):
+                    changed(self, {key: value})
         lacking = [source for source in REPORTED if source not in self.students.sources]
         if self.report.language and lacking:
             raise UserError(
@@ -465,6 +531,29 @@ def checked(config: DictConfig) -> Any:
     typed = OmegaConf.to_object(config)
     _check_below(typed, "")
     return typed
+
+
+def changed(config: DistillConfig, values: Mapping[str, Any]) -> DistillConfig:
+    """``config`` with ``values`` at keys such as ``recipe.ufc.lr``, checked; there is no study in it."""
+    node = cast(DictConfig, OmegaConf.structured(replace(config, tune=None)))
+    for key, value in values.items():
+        if OmegaConf.select(node, key, default=node) is node:
+            raise UserError(f"tune.space.{key}: no setting of this command; see python distill.py --help for its keys")
+        try:
+            OmegaConf.update(node, key, value)
+        except OmegaConfBaseException as error:
+            raise UserError(f"tune.space.{key}: {str(error).splitlines()[0]}") from error
+    return cast(DistillConfig, checked(node))
+
+
+def recipe_yaml(config: DistillConfig, values: Mapping[str, Any], head: Sequence[str]) -> str:
+    """A file that ``recipe=`` loads: the recipe of ``config`` with ``values``, and those of other groups."""
+    best = changed(config, values)
+    node = OmegaConf.create({key: asdict(getattr(best, key)) for key in ("recipe", "teachers", "students")})
+    for key, value in values.items():
+        OmegaConf.update(node, key, value, force_add=True)
+    lines = ["# @package _global_", *(f"# {line}" for line in head)]
+    return "\n".join([*lines, OmegaConf.to_yaml(node)])
 
 
 def _check_below(node: Any, at: str) -> None:
@@ -498,6 +587,17 @@ def _each_once(key: str, names: list[str]) -> None:
 def _within(key: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise UserError(f"{key}={value}: must lie between {low} and {high}")
+
+
+def _duration(key: str, value: str | None) -> None:
+    if value is not None and not re.fullmatch(r"\d+(\.\d+)?[smh]", value):
+        raise UserError(f"{key}={value}: give a number and s, m or h, such as 30m")
+
+
+def _seconds(duration: str | None) -> float | None:
+    if duration is None:
+        return None
+    return float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
 
 
 def _path_part(key: str, value: str) -> None:

@@ -1,17 +1,22 @@
-"""Files that are whole or absent, and the folder a run claims."""
+"""Files that are whole or absent, the folder a run claims, and locks that let one of several processes make it."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from infer.errors import UserError
+
+log = logging.getLogger("infer")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -52,11 +57,41 @@ def digest(content: bytes | Mapping[str, Any]) -> str:
     return hashlib.sha256(content).hexdigest()[:8]
 
 
+@contextlib.contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock ``path``, so that of several processes one makes ``what`` and the others wait, and find it made.
+
+    The system frees it with the process that holds it, however that ends. Raises :class:`UserError` where no lock can
+    be had.
+    """
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            log.info("%s: another process is at it; waiting", what)
+            held = lock.acquire()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be locked ({error.strerror or error}); choose another output=") from error
+    with held:
+        yield
+
+
 def claim(folder: Path, settings: Mapping[str, Any]) -> Path:
     """The folder of the run with these ``settings``: ``folder``, or ``folder``-<digest> where others hold it.
 
     So the same command finds its own folder again, and no command writes into another's.
     """
+    with locked(folder.with_name(f".{folder.name}.lock"), str(folder)):
+        place, known = find(folder, settings)
+        if not known:
+            write_json(place / "settings.json", settings)
+    return place
+
+
+def find(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, bool]:
+    """The folder that :func:`claim` would give, and whether the run with these ``settings`` holds it already."""
     for candidate in (folder, folder.with_name(f"{folder.name}-{digest(settings)}")):
         held = candidate / "settings.json"
         try:
@@ -64,8 +99,7 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> Path:
         except (OSError, ValueError) as error:
             raise UserError(f"{held}: cannot be read ({error}); remove it or choose another output=") from error
         if known is None:
-            write_json(held, settings)
-            return candidate
+            return candidate, False
         if known == json.loads(json.dumps(settings)):
-            return candidate
+            return candidate, True
     raise UserError(f"{candidate}: holds other settings of the same digest; choose another output=")

@@ -140,5 +140,5 @@ def teach(
     )
 
     draw = partial(student_batch, source.naturals, source.composed, recipe.batch, mixing.natural_ratio, seed)
-    seconds = bench.fit(module, source, draw, steps, seed, folder, "student")
+    seconds = bench.fit(module, source, draw, steps, seed, folder, "student", watched=True)
     return module, seconds

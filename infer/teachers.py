@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,33 +44,39 @@ def train_teacher(bench: Bench, name: str, options: BackboneConfig, seed: int) -
     settings = bench.identity(backbone=asdict(options), recipe=asdict(recipe), seed=seed)
     folder = claim(Path(bench.config.output, "train", bench.data.name, name, f"seed{seed}"), settings)
     file = folder / "teacher.safetensors"
-    result = read_json(folder / "result.json")
-    if result is None:
-        train = bench.data.train
-        batch = min(recipe.batch, len(train))
-        length = len(train) // batch
-        steps = recipe.epochs * length
-        log.info("teacher %s: training, %d epochs of %d steps", name, recipe.epochs, length)
-        module = TeacherModule(
-            name,
-            network,
-            bench.data.moments,
-            optimiser=Optimiser(recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.schedule, steps),
-            shares=bench.data.class_shares if bench.balanced else None,
-            **bench.module_options,
-        )
-        draw = partial(student_batch, len(train), 0, batch, None, seed)
-        seconds = bench.fit(module, train, draw, steps, seed, folder, "teacher") if steps else 0.0
-        save_weights(network, file)
-        result = {"dataset": bench.data.name, "backbone": name, "seed": seed, **bench.scores(module)._asdict()}
-        result["seconds"] = round(seconds, 2)
-        write_json(folder / "result.json", result)
-        forget(folder, "teacher")
-    else:
-        load_weights(network, file)
+    with bench.alone(folder / ".lock", f"teacher {name}"):
+        result = read_json(folder / "result.json")
+        if result is None:
+            result = _teach(bench, name, network, seed, folder)
+            save_weights(network, file)
+            write_json(folder / "result.json", result)
+            forget(folder, "teacher")
+        else:
+            load_weights(network, file)
     log.info("teacher %s: test accuracy %.2f %% (%s)", name, 100 * result["accuracy"], folder)
     balanced = result.get("balanced_accuracy", result["accuracy"])
     return Teacher(name, frozen(network.cpu()), result["accuracy"], balanced, result["seconds"], file)
+
+
+def _teach(bench: Bench, name: str, network: nn.Module, seed: int, folder: Path) -> dict[str, Any]:
+    """Train ``network`` on the real set; what result.json says of it."""
+    recipe, train = bench.config.recipe.teacher, bench.data.train
+    batch = min(recipe.batch, len(train))
+    length = len(train) // batch
+    steps = recipe.epochs * length
+    log.info("teacher %s: training, %d epochs of %d steps", name, recipe.epochs, length)
+    module = TeacherModule(
+        name,
+        network,
+        bench.data.moments,
+        optimiser=Optimiser(recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.schedule, steps),
+        shares=bench.data.class_shares if bench.balanced else None,
+        **bench.module_options,
+    )
+    draw = partial(student_batch, len(train), 0, batch, None, seed)
+    seconds = bench.fit(module, train, draw, steps, seed, folder, "teacher") if steps else 0.0
+    result = {"dataset": bench.data.name, "backbone": name, "seed": seed, **bench.scores(module)._asdict()}
+    return {**result, "seconds": round(seconds, 2)}
 
 
 def check_backbones(bench: Bench, students: Sequence[str]) -> None:

@@ -15,11 +15,11 @@ from infer import schema
 
 LAYERS = [
     {"errors", "ufc"},
-    {"budget", "mixing", "labels", "store", "augment", "coding", "metrics"},
+    {"budget", "mixing", "labels", "store", "augment", "coding", "metrics", "published", "dashboard"},
     {"views"},
     {"distilled", "backbones", "data"},
     {"methods", "lit"},
-    {"fitting", "passes"},
+    {"fitting", "passes", "tracking"},
     {"schema"},
     {"report", "bench"},
     {"teachers", "students"},
@@ -28,13 +28,16 @@ LAYERS = [
     {"compare", "allocate"},
     {"evidence"},
     {"runs", "cli"},
+    {"tune"},
 ]
 """A module imports from layers before its own, or from its own package."""
 
 SEAMS = {
     "hydra": {"schema", "cli"},
     "omegaconf": {"schema", "cli"},
-    "wandb": {"runs"},
+    "wandb": {"tracking", "published"},
+    "wandb_workspaces": {"dashboard"},
+    "optuna": {"tune", "report"},
 }
 
 
