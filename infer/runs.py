@@ -272,7 +272,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
         title, tags = f"{data.name}-{name}-seed{config.seed}", [data.name, name]
         with tracking.loggers(config.logger, where, title, "teacher", tags, decisive(config)) as watching:
             teacher = train_teacher(replace(bench, loggers=watching), name, config.backbone, config.seed)
-        return {"accuracy": teacher.accuracy, "seconds": teacher.seconds, "file": str(teacher.file)}
+            facts = {"accuracy": teacher.accuracy, "seconds": teacher.seconds}
+            tracking.publish_teacher(watching, data.name, name, teacher.file, facts)
+        return {**facts, "file": str(teacher.file)}
     if distilled is not None:
         _require_fit(distilled, data, config.source.path)
         what = f"distilled-{digest(distilled.to_bytes())}"

@@ -61,6 +61,7 @@ def _wandb(options: Mapping[str, Any], folder: Path, name: str, job: str, tags: 
         logger.experiment  # noqa: B018 -- it begins here
     except wandb.Error as error:
         reason = str(error).splitlines()[0]
+        wandb.teardown()  # its service, which still holds the run's id
         log.warning("logger=wandb: %s; going on offline, `wandb sync` uploads %s later", reason, folder / "wandb")
         logger = WandbLogger(save_dir=str(folder), settings=settings, **{**options, "mode": "offline"})
     return logger
@@ -108,6 +109,13 @@ def publish(watching: Sequence[Logger], result: Mapping[str, Any], folder: Path,
             _publish_files(logger.experiment, result, folder, teachers)
 
 
+def publish_teacher(watching: Sequence[Logger], dataset: str, name: str, file: Path, facts: Mapping[str, Any]) -> None:
+    """The weights of a teacher, as an artifact."""
+    for logger in watching:
+        if isinstance(logger, WandbLogger):
+            _log_teacher(logger.experiment, dataset, name, file, facts)
+
+
 def _publish_files(run: Any, result: Mapping[str, Any], folder: Path, teachers: Mapping[str, Path]) -> None:
     """Artifacts: the distilled file as a version of its name, and the teachers' that it was made of.
 
@@ -118,19 +126,30 @@ def _publish_files(run: Any, result: Mapping[str, Any], folder: Path, teachers: 
     report = folder / "report.html"
     if report.is_file():
         run.log({"report": wandb.Html(report.read_text(encoding="utf-8"), inject=False)})
-    of = f"{result['dataset']}-{result['method']}-ipc{result['ipc']}"
     made_of = {}
     for name, file in teachers.items():
-        facts = {**result["teachers"][name], "digest": digest(file.read_bytes())}
-        teacher = wandb.Artifact(_name(f"teacher-{result['dataset']}-{name}"), "teacher", metadata=facts)
-        teacher.add_file(str(file))
-        (run.log_artifact if run.offline else run.use_artifact)(teacher)
-        made_of[teacher.name] = facts["digest"]
+        teacher = _log_teacher(run, result["dataset"], name, file, result["teachers"][name])
+        made_of[teacher.name] = teacher.metadata["digest"]
+        if not run.offline:
+            try:
+                run.use_artifact(teacher.wait(timeout=_FINISH))
+            except Exception as error:  # its client raises what it likes, and a network costs no result
+                log.warning("logger=wandb: %s is not named as an input (%s)", teacher.name, error)
     facts = {key: result[key] for key in ("bytes", "images", "seed", "command")}
-    distilled = wandb.Artifact(_name(of), "distilled", metadata={**facts, "teachers": made_of})
-    for file in (folder / "distilled.safetensors", folder / "result.json"):
-        distilled.add_file(str(file))
+    name = _name(f"{result['dataset']}-{result['method']}-ipc{result['ipc']}")
+    distilled = wandb.Artifact(name, "distilled", metadata={**facts, "teachers": made_of})
+    for kept in ("distilled.safetensors", "result.json"):
+        distilled.add_file(str(folder / kept))
     run.log_artifact(distilled, aliases=[f"seed{result['seed']}", "latest"])
+
+
+def _log_teacher(run: Any, dataset: str, name: str, file: Path, facts: Mapping[str, Any]) -> Any:
+    import wandb
+
+    known = {**facts, "digest": digest(file.read_bytes())}
+    teacher = wandb.Artifact(_name(f"teacher-{dataset}-{name}"), "teacher", metadata=known)
+    teacher.add_file(str(file))
+    return run.log_artifact(teacher)
 
 
 def _name(name: str) -> str:
