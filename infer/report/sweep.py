@@ -125,29 +125,39 @@ def write(results: Sequence[tuple[str, Result]], folder: Path) -> list[Path]:
 
 
 def plot(made: Sequence[Line]) -> bytes:
-    """A PNG of the lines of one data set and student: a curve for each setting over its ipc, the real set dashed."""
+    """A PNG of the lines of one data set and student: a curve for each setting against its stored bytes, and against
+    its ipc, the paper's currency; the real set dashed."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    distilled = [line for line in made if line.source == "distilled"]
-    for setting in dict.fromkeys(line.setting for line in distilled):
-        points = sorted((line for line in distilled if line.setting == setting), key=lambda line: line.bytes)
-        axes.errorbar(
-            [point.bytes for point in points],
-            [100 * point.mean for point in points],
-            [100 * point.std for point in points],
-            marker="o",
-            capsize=3,
-            label=setting,
-        )
-    real = [line for line in made if line.source == "real"]
-    if real:
-        axes.axhline(100 * real[0].mean, color="black", linestyle="--", label=f"real set, {real[0].bytes:,.0f} B")
-    axes.set(xscale="log", xlabel="stored bytes", ylabel="test accuracy, %")
-    axes.set_title(f"{made[0].dataset}, student {made[0].backbone}: mean and std")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    against = {
+        "stored bytes": lambda line: line.bytes,
+        "ipc, images per class that may be stored": lambda line: line.ipc,
+    }
+    for axes, (name, measure) in zip(figure.subplots(1, 2, sharey=True), against.items(), strict=True):
+        distilled = [line for line in made if line.source == "distilled"]
+        for setting in dict.fromkeys(line.setting for line in distilled):
+            points = sorted((line for line in distilled if line.setting == setting), key=measure)
+            axes.errorbar(
+                [measure(point) for point in points],
+                [100 * point.mean for point in points],
+                [100 * point.std for point in points],
+                marker="o",
+                capsize=3,
+                label=setting,
+            )
+        real = [line for line in made if line.source == "real"]
+        if real:
+            axes.axhline(100 * real[0].mean, color="black", linestyle="--", label=f"real set, {real[0].bytes:,.0f} B")
+        axes.set(xscale="log", xlabel=name)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_formatter("")
+        axes.grid(alpha=0.3)
+        axes.label_outer()
+    axes.set_xticks(sorted({line.ipc for line in made}))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+    figure.supylabel("test accuracy, %")
+    figure.suptitle(f"{made[0].dataset}, student {made[0].backbone}: mean and std")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
