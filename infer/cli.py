@@ -116,7 +116,11 @@ class SweepTable(Callback):
             old.unlink()
         words = OverridesParser.create().parse_overrides([*(f"{key}={own[key]}" for key in own), *given])
         swept = {word.key_or_group: len([*word.sweep_string_iterator()]) for word in words if word.is_sweep_override()}
-        write_json(folder / "sweep.json", {"swept": swept, "jobs": math.prod(swept.values()), "began": time.time()})
+        begun = {"swept": swept, "jobs": math.prod(swept.values()), "began": time.time()}
+        try:
+            write_json(folder / "sweep.json", begun)
+        except UserError as error:  # which Hydra would make a warning of
+            _fail(one_line(error))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Draw it, of the jobs that came to an end; name those that did not."""

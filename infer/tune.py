@@ -79,12 +79,8 @@ def _study(options: TuneConfig, folder: Path, name: str) -> Study:
             raise UserError(f"tune.storage={options.storage}: cannot be opened ({reason}); give another") from error
         process = study.user_attrs.get("processes", 0)
         study.set_user_attr("processes", process + 1)
-    most = options.max_bytes
-    study.sampler = optuna.samplers.TPESampler(
-        seed=options.seed + process,
-        constant_liar=True,  # processes side by side try different settings
-        constraints_func=(lambda trial: [trial.user_attrs["bytes"] - most]) if most is not None else None,
-    )
+    # constant_liar: processes side by side try different settings
+    study.sampler = optuna.samplers.TPESampler(seed=options.seed + process, constant_liar=True)
     return study
 
 
@@ -126,6 +122,8 @@ def _run(study: Study, trial: Trial, options: TuneConfig, base: DistillConfig) -
     else:
         for key, value in outcome.items():
             trial.set_user_attr(key, value)
+        if options.max_bytes is not None:
+            trial.set_constraint("bytes", outcome["bytes"] - options.max_bytes)
         study.tell(trial, [outcome[objective] for objective in options.objectives])
     finally:
         log.setLevel(level)

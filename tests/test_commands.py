@@ -170,21 +170,6 @@ def test_own_pictures(config, pictures, tmp_path):
         distill(config("distill", *words, "ipc=20"))
 
 
-def test_wandb_works_offline_without_an_account_and_tensorboard_beside_it(command, tmp_path):
-    words = [
-        "logger=[wandb,tensorboard]",
-        "students.sources=[distilled,random,random_hard]",
-        "students.seeds=1",
-        "ipc=3",
-    ]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-    done = command("distill.py", f"output={tmp_path}", *TINY, *words, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert list(tmp_path.rglob("offline-run-*/*.wandb"))
-    assert list(tmp_path.rglob("events.out.tfevents*"))
-    assert list(tmp_path.rglob("metrics.csv"))
-
-
 def test_streamed_pictures_give_what_those_in_memory_give(config, pictures):
     words = ["dataset=image_folder", f"dataset.root={pictures}", "dataset.image_size=16", "ipc=2"]
     words += ["recipe.teacher.batch=12", "recipe.teacher.epochs=20", "students.seeds=1", "distill.rounds=1"]

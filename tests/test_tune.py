@@ -1,0 +1,147 @@
+"""python distill.py tune=...: a study that processes share, that survives their death, and that tells the truth."""
+
+import csv
+import json
+import os
+import signal
+import time
+
+import pytest
+import yaml
+from conftest import TINY, files
+
+import infer
+from infer import schema
+from infer.runs import distill
+from infer.tune import tune
+
+WORDS = ["tune=default", "ipc=5", "students.seeds=1", "tune.space.recipe.ufc=null", "recipe.ufc.steps=30"]
+ALONE = ["students.sources=[distilled]", "dataset.validation=0.1", "ipc=5", "students.seeds=1"]
+
+
+def test_two_processes_work_on_one_study_and_one_may_die(command, start, tmp_path):
+    words = ["distill.py", f"output={tmp_path}", *TINY, *WORDS, "recipe.ufc.steps=30"]
+    one, two = start(*words), start(*words)
+    told = []
+    for line in one.stdout:
+        told.append(line)
+        if sum(line.startswith("trial") for line in told) == 3:
+            break
+    os.kill(one.pid, signal.SIGKILL)
+    said, _ = two.communicate()
+    assert two.returncode == 0, said
+    assert "".join(told).count("training") + said.count("training") == 1  # of the teacher, which they share
+    assert said.count("the recipe as it is") >= 1
+
+    folder = tmp_path / "tune" / "digits" / "infer-ipc5"
+    study = json.loads((folder / "study.json").read_text())
+    over = [trial for trial in study["trials"] if trial["state"] in ("complete", "pruned")]
+    assert len(over) == 20
+    assert len({trial["trial"] for trial in study["trials"]}) == len(study["trials"])
+    gone = [trial for trial in study["trials"] if trial["state"] == "fail"]
+    assert len(gone) <= 1  # what the dead one was at, if it was at one
+    for trial in gone:
+        assert [other["values"] for other in over].count(trial["values"]) == 1  # tried again
+    best = max((trial for trial in over if trial["state"] == "complete"), key=lambda trial: trial["accuracy"])
+    assert study["best"]["accuracy"] == best["accuracy"]
+    gain = best["accuracy"] - study["default"]["accuracy"]
+    assert ("points on the recipe" if gain > 0 else "no better than") in said  # which of them is better, it says
+    with (folder / "trials.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert [float(row["recipe.student.lr"]) for row in rows] == [
+        t["values"]["recipe.student.lr"] for t in study["trials"]
+    ]
+    assert {"history.png", "importances.png"} <= {path.name for path in folder.iterdir()}
+
+    recipe = ["--config-dir", str(folder), "recipe=best", "dataset=digits", "trainer=cpu"]
+    again = command("distill.py", *recipe, *ALONE, f"output={tmp_path / 'anew'}")
+    assert again.returncode == 0, again.stderr
+    (file,) = files(tmp_path / "anew")
+    (row,) = json.loads((file.parent / "result.json").read_text())["students"]
+    assert row["accuracy_mean"] == study["best"]["accuracy"]
+
+    more = command(*words)  # the study is over: nothing is tried
+    assert more.returncode == 0
+    assert "trial " not in more.stdout.replace("best, trial ", "")
+
+
+def test_a_trial_that_lags_is_ended_early(config):
+    """Of trials whose rates are far apart the hopeless ones do not see their last step."""
+    words = [*WORDS, "tune.space.mixing=null", "tune.space.recipe.student.temperature=null", "tune.trials=10"]
+    words += ["tune.space.recipe.student.lr.low=0.000001", "recipe.student.steps=40", "tune.seed=1"]
+    found = tune(config("distill", *words))
+    states = [trial["state"] for trial in found["trials"]]
+    assert "pruned" in states
+    lr = {state: [t["values"]["recipe.student.lr"] for t in found["trials"] if t["state"] == state] for state in states}
+    assert min(lr["pruned"]) < max(lr["complete"])
+    assert found["best"]["state"] == "complete"
+
+
+def test_two_objectives_have_a_front_and_bytes_a_limit(config, tmp_path):
+    words = ["tune=bytes", "method=infer_plus", "ipc=20", "students.seeds=1", "labels.scout=20", "tune.trials=5"]
+    words += ["budget.codec=jpeg", "tune.space.labels.candidates=null", "labels.candidates=1"]
+    found = tune(config("distill", *words))
+    complete = [trial for trial in found["trials"] if trial["state"] == "complete"]
+    assert len(complete) == 5
+    better = [
+        trial["trial"]
+        for trial in complete
+        if not any(
+            other["accuracy"] >= trial["accuracy"]
+            and other["bytes"] <= trial["bytes"]
+            and (other["accuracy"], other["bytes"]) != (trial["accuracy"], trial["bytes"])
+            for other in complete
+        )
+    ]
+    assert found["front"] == better
+    folder = tmp_path / "outputs" / "tune" / "digits" / "infer_plus-ipc20"
+    assert (folder / "front.png").exists()
+    recipe = yaml.safe_load((folder / "recipe" / "best.yaml").read_text())
+    assert recipe["budget"]["quality"] == found["best"]["values"]["budget.quality"]
+    least = min(trial["bytes"] for trial in complete)
+    with pytest.raises(infer.UserError, match=rf"tune: no trial came to its end .* tune.max_bytes={least // 2}"):
+        tune(config("distill", *words, "tune.trials=1", f"tune.max_bytes={least // 2}"))
+
+
+def test_a_time_budget_is_kept(config):
+    began = time.monotonic()
+    found = tune(config("distill", *WORDS, "tune.trials=500", "tune.timeout=4s", "tune.storage=null"))
+    assert 1 <= len(found["trials"]) < 500
+    assert time.monotonic() - began < 300
+
+
+def test_a_study_may_lie_in_a_database(config, tmp_path):
+    found = tune(config("distill", *WORDS, "tune.trials=2", f"tune.storage=sqlite:///{tmp_path}/study.db"))
+    assert len(found["trials"]) == 2
+    assert (tmp_path / "study.db").exists()
+    with pytest.raises(infer.UserError, match=r"tune.storage=sqlite:////nowhere/x.db: cannot be opened"):
+        tune(config("distill", *WORDS, "tune.trials=2", "tune.storage=sqlite:////nowhere/x.db"))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["+tune.space.recipe.student.rl=[1]"], r"tune.space.recipe.student.rl: no setting of this command"),
+        (["+tune.space.recipe.student.weight_decay=[none]"], r"tune.space.recipe.student.weight_decay: Value 'none'"),
+        (["tune.space.mixing.alpha.low=5"], r"tune.space.mixing.alpha=\{'low': 5, .* low first"),
+        (["tune.space.mixing.natural_ratio.high=2"], r"mixing.natural_ratio=2.0: must lie between 0 and 1"),
+        (["tune.objectives=[accuracy,bytes]"], r"tune.prune=true: .* give tune.prune=false"),
+        (["tune.objectives=[speed]"], r"tune.objectives=\['speed'\]: choose"),
+        (["tune.timeout=soon"], r"tune.timeout=soon: give a number and s, m or h"),
+        (["tune.space={}"], r"no setting"),
+    ],
+)
+def test_mistakes(config, words, says):
+    if words == ["tune.space={}"]:
+        words, says = ["tune.space.recipe=null", "tune.space.mixing=null"], r"tune.space: nothing is open in it"
+    with pytest.raises(infer.UserError, match=says):
+        config("distill", "tune=default", *words)
+
+
+def test_the_changed_configuration_is_a_runs_own(config):
+    """A trial is found again as the run that one would type."""
+    base = config("distill", *ALONE)
+    tried = schema.changed(base, {"recipe.student.lr": 0.02, "mixing.kind": "cutmix"})
+    typed = config("distill", *ALONE, "recipe.student.lr=0.02", "mixing.kind=cutmix")
+    assert tried == typed
+    assert distill(tried) == distill(typed)
