@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.progress import track
 from torch import Tensor, nn
 
 from infer import __version__, coding, ufc
@@ -244,8 +246,8 @@ class Assembly:
         for number in range(views.candidates):
             log.info("what views tell: candidate %d of %d of %d views", number + 1, views.candidates, views.count)
             candidates = replace(viewed, choices=torch.full((views.count,), number))
-            numbers = torch.arange(views.count).split(_BATCH)
-            told.append(torch.cat([self._telling(candidates.images(some)) for some in numbers]))
+            batches = _shown(torch.arange(views.count), "what views tell")
+            told.append(torch.cat([self._telling(candidates.images(some)) for some in batches]))
         return torch.stack(told).argmax(dim=0)
 
     def _labels(self, bare: DistilledSet) -> Tensor:
@@ -253,8 +255,8 @@ class Assembly:
         header = bare.header
         ensemble = self._ensemble(header.space, header.temperature)
         log.info("labels of %d %s by %d teachers", len(bare), "views" if bare.views else "images", len(self.teachers))
-        numbers = torch.arange(len(bare)).split(_BATCH)
-        return torch.cat([ensemble(self._inputs(bare.images(some))).cpu() for some in numbers])
+        batches = _shown(torch.arange(len(bare)), "labels")
+        return torch.cat([ensemble(self._inputs(bare.images(some))).cpu() for some in batches])
 
     def _ensemble(self, space: str, temperature: float) -> Ensemble:
         networks = [teacher.network for teacher in self.teachers]
@@ -288,3 +290,8 @@ class Assembly:
             scout, _ = teach(bench, f"{name}-scout", backbone(name), data, config.labels.scout, seed, folder)
         forget(folder, "student")  # the next set of this folder has a scout of its own
         return scout.to(bench.hardware.device).eval()
+
+
+def _shown(numbers: Tensor, what: str) -> Iterable[Tensor]:
+    """``numbers`` in batches, with a bar of their progress where there is a terminal."""
+    return track(numbers.split(_BATCH), what, transient=True, disable=not sys.stdout.isatty())

@@ -55,7 +55,9 @@ def tune(config: DistillConfig) -> dict[str, Any]:
     default = _outcome(*make(base))
     log.info("the recipe as it is: %s", _told(default))
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # its account of trials is ours to give
-    study = _study(options, folder, f"{config.dataset.name}-{title}-{digest(settings)}")
+    name = f"{config.dataset.name}-{title}-{digest(settings)}"
+    os.environ["WANDB_RUN_GROUP"] = name  # where logger=wandb shows trials
+    study = _study(options, folder, name)
     for trial in _trials(study, options, folder):
         _run(study, trial, options, base)
     return _concluded(study, config, default, folder)

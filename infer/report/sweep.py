@@ -167,7 +167,7 @@ def show(results: Sequence[tuple[str, Result]]) -> None:
     """Print the lines."""
     table = Table(title="Test accuracy, last epoch: mean and std over all students of a setting", title_justify="left")
     for column in ("data", "setting", "ipc", "student", "trained on"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for column in ("bytes", "accuracy %", "n", "against random, 95 %"):
         table.add_column(column, justify="right")
     for line in lines(results):
