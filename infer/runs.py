@@ -106,7 +106,7 @@ def distill(config: DistillConfig) -> dict[str, Any]:
 
 def plan(config: DistillConfig) -> dict[str, Any]:
     """What this run would find: its folder, and its state there, finished, unfinished or new. Makes nothing."""
-    place, _, settings = _ready(config, read(config.dataset))
+    place, _, settings = _ready(config)
     folder, claimed = find(place, settings)
     result = read_json(folder / "result.json") if claimed else None
     lacking = missing(config, result["students"]) if result else []
@@ -121,9 +121,8 @@ def make(config: DistillConfig, report: Callable[[int, float], None] | None = No
 
     ``report`` is told of its students on their way. Of several processes with one configuration one makes it.
     """
-    data = read(config.dataset)
-    place, bench, settings = _ready(config, data)
-    folder = claim(place, settings)
+    place, bench, settings = _ready(config)
+    data, folder = bench.data, claim(place, settings)
     bench = replace(bench, report=report)
     with bench.alone(folder / ".lock", str(folder)):
         result = read_json(folder / "result.json") if (folder / "distilled.safetensors").is_file() else None
@@ -141,7 +140,7 @@ def make(config: DistillConfig, report: Callable[[int, float], None] | None = No
     return result, folder
 
 
-def _ready(config: DistillConfig, data: Splits) -> tuple[Path, Bench, dict[str, Any]]:
+def _ready(config: DistillConfig) -> tuple[Path, Bench, dict[str, Any]]:
     """Where a run belongs, what it works with, and the settings that it is known by; refuses what cannot be made."""
     if not missing(config, []):
         raise UserError(
@@ -149,6 +148,7 @@ def _ready(config: DistillConfig, data: Splits) -> tuple[Path, Bench, dict[str, 
             "distilled, random or real too"
         )
     hardware = _hardware(config)
+    data = read(config.dataset)
     if config.budget.by == "images":  # refuses what cannot be split before anything is trained
         split = split_by_images(config, config.method, len(data.classes))
         check(data, split.naturals)

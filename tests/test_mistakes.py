@@ -14,7 +14,7 @@ from infer.runs import distill
     [
         (["dataset=foo"], "dataset=foo: unknown; choose one of cifar10, cifar100, digits"),
         (["labels=foo"], "labels=foo: unknown; choose one of dynamic, hard, static"),
-        (["typo=3"], "typo=3: unknown; choose one of budget, dataset, distill, ipc"),
+        (["typo=3"], "typo=3: unknown; choose one of budget, dataset, distill, dry_run, ipc"),
         (["recipe.student.stpes=4"], "recipe.student.stpes=4: unknown; did you mean recipe.student.steps "),
         (["method=infer_plus", "method.options.easiest=2"], "method.options.easiest=2: must lie between 0 and 1"),
         (["method=rded", "method.options.crops=few"], "method.options.crops=few: must be a number"),
@@ -86,7 +86,7 @@ def test_a_mistake_found_later_is_one_line_too(command, tmp_path):
         (["trainer=cluster"], "trainer.strategy=ddp: wants 2 processes .* there are none; on one machine trainer=ddp"),
         (["trainer=ddp", "trainer.nodes=2"], "trainer.nodes=2: needs trainer=cluster, started by torchrun"),
         (["dataset.channels=3"], "dataset.channels=3: the pictures of digits have 1"),
-        (["output=/dev/null/out"], r"/dev/null/out.* cannot be (written|read)"),
+        (["output=/dev/null/out"], r"/dev/null/out.* cannot be (written|read|locked)"),
         (["dataset=image_folder", "dataset.root=/nowhere"], "dataset.root=/nowhere: no such folder"),
         (["ipc=200"], "ipc: asks for .* train pictures, but there are 1438"),
     ],
