@@ -68,7 +68,7 @@ def _try_all(assembly: Assembly, folder: Path, seconds: float | None) -> dict[st
         if seconds is not None and number and spent * (number + 1) / number > seconds:
             log.warning("budget: %d of %d choices tried, for want of time", number, len(combinations))
             break
-        bench = replace(whole, data=data, config=replace(config.chosen(choice), seed=_SEED))
+        bench = replace(whole, data=data, config=replace(config.chosen(choice), seed=_SEED), report=None)
         where = folder / "-".join(f"{key}={value}" for key, value in choice.items())
         measured = _measured(replace(assembly, bench=bench, picks=data.picks(_SEED), folder=where))
         log.info("budget: %s: %.2f %% of the held-out pictures", _named(choice), 100 * measured["accuracy"])

@@ -284,6 +284,7 @@ class Assembly:
         bench, config = self.bench, self._config
         plain = replace(config, labels=replace(config.labels, candidates=1))
         lessons = replace(self, bench=replace(bench, config=plain)).of(RANDOM)
+        bench = replace(bench, report=None)  # of students of the set itself
         name, seed, folder = config.students.backbones[0], _SCOUT + config.seed, self.folder / "scout"
         data = StudentData.of_set(lessons, [teacher.network for teacher in self.teachers])
         with torch.enable_grad():

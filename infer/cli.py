@@ -98,25 +98,31 @@ class SweepTable(Callback):
 
     Jobs that failed come last, each with its error; the exit code is then 1. The name is that of the overrides, behind
     that of ``sweep=``, so that the same command, run again, writes to the same place. With ``dry_run`` jobs say what
-    there is of them, and nothing is written.
+    there is of them, and no run is made.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say where the jobs are to leave their results: processes that a launcher starts inherit it."""
         given, chosen = list(config.hydra.overrides.task), config.hydra.runtime.choices.get("sweep")
         own = config.hydra.sweeper.get("params") or {}
+        ours = [word for word in config.hydra.overrides.hydra if word.startswith("hydra.sweeper.")]
         for word in given:
             if (key := word.partition("=")[0]) in own:
-                _fail(f"{word}: sweep={chosen} gives its values; leave it, or give hydra.sweeper.params.{key}=<values>")
-        name = "-".join(filter(None, [chosen, digest("\n".join(sorted(given)).encode())]))
-        folder = Path(tempfile.mkdtemp()) if config.dry_run else Path(config.output, "sweeps", name)
+                cure = f"\"hydra.sweeper.params.{key}='<values>'\""
+                _fail(f"{word}: sweep={chosen} gives its values; leave it, or give {cure}")
+        name = "-".join(filter(None, [chosen, digest("\n".join(sorted([*given, *ours])).encode())]))
+        folder = Path(tempfile.mkdtemp()) if _listing(config) else Path(config.output, "sweeps", name)
         os.environ[_SWEEP] = str(folder)
         os.environ.setdefault("WANDB_RUN_GROUP", name)
         for old in (folder / "jobs").glob("*.json"):
             old.unlink()
         words = OverridesParser.create().parse_overrides([*(f"{key}={own[key]}" for key in own), *given])
-        swept = {word.key_or_group: len([*word.sweep_string_iterator()]) for word in words if word.is_sweep_override()}
-        begun = {"swept": swept, "jobs": math.prod(swept.values()), "began": time.time()}
+        swept = [word for word in words if word.is_sweep_override()]
+        try:
+            jobs = math.prod(len([*word.sweep_string_iterator()]) for word in swept)
+        except HydraException:  # of a glob, which the sweeper alone can count
+            jobs = None
+        begun = {"swept": [word.key_or_group for word in swept], "jobs": jobs, "began": time.time()}
         try:
             write_json(folder / "sweep.json", begun)
         except UserError as error:  # which Hydra would make a warning of
@@ -135,7 +141,7 @@ class SweepTable(Callback):
             wrong.append(f"failed: {own}: {job['error']}")
         if failed:
             wrong.append(f"error: {len(failed)} of {len(kept)} jobs failed; the same command tries these again")
-        if config.dry_run:
+        if _listing(config):
             shutil.rmtree(folder)
             states = [job["result"]["state"] for job in kept if "result" in job]
             print(f"{len(kept)} jobs:", ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)))
@@ -146,6 +152,10 @@ class SweepTable(Callback):
         print(*wrong, sep="\n", end="\n" if wrong else "", file=sys.stderr)
         if wrong:
             raise SystemExit(1)
+
+
+def _listing(config: DictConfig) -> bool:
+    return bool(OmegaConf.select(config, "dry_run", default=False))
 
 
 def _draw(jobs: list[dict[str, Any]], folder: Path) -> None:
@@ -170,12 +180,13 @@ def _keep(**outcome: Any) -> None:
     overrides = list(job.overrides.task)
     write_json(folder / "jobs" / f"{int(job.job.num):05d}.json", {"overrides": overrides, **outcome})
     sweep = read_json(folder / "sweep.json")
+    if sweep is None or "state" in (outcome.get("result") or {}):
+        return
     done, spent = len([*(folder / "jobs").glob("*.json")]), time.time() - sweep["began"]
-    if "state" not in (outcome.get("result") or {}):
-        own = " ".join(word for word in overrides if word.partition("=")[0] in sweep["swept"])
-        ended = "failed" if "error" in outcome else "done"
-        left = spent / done * (sweep["jobs"] - done)
-        log.info("job %d of %d %s: %s; about %d s left", done, sweep["jobs"], ended, own, left)
+    own = " ".join(word for word in overrides if word.partition("=")[0] in sweep["swept"])
+    of = f"{done} of {sweep['jobs']}" if sweep["jobs"] else f"{done}"
+    left = f"; about {spent / done * (sweep['jobs'] - done):.0f} s left" if sweep["jobs"] else ""
+    log.info("job %s %s: %s%s", of, "failed" if "error" in outcome else "done", own, left)
 
 
 def show_help(name: str, overrides: list[str]) -> None:

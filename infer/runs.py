@@ -38,7 +38,7 @@ from infer.report.verdict import decide
 from infer.schema import COMMAND, BaseConfig, DatasetConfig, DistillConfig, TrainConfig, backbone
 from infer.store import claim, digest, find, read_json, write_json
 from infer.students import StudentData, student_steps, train_student
-from infer.teachers import check_backbones, check_network, train_teacher, train_teachers
+from infer.teachers import check_backbones, check_network, teacher_folder, train_teacher, train_teachers
 
 log = logging.getLogger("infer")
 
@@ -110,7 +110,8 @@ def plan(config: DistillConfig) -> dict[str, Any]:
     folder, claimed = find(place, settings)
     result = read_json(folder / "result.json") if claimed else None
     lacking = missing(config, result["students"]) if result else []
-    state = "new" if not claimed else "unfinished" if not result or lacking else "finished"
+    finished = result and not lacking and _explained(config, folder, result)
+    state = "finished" if finished else "unfinished" if claimed else "new"
     to_come = f"   to come: {', '.join(source for _, source in lacking)}" if lacking else ""
     print(f"{state:<12}{folder}{to_come}")
     return {"state": state, "folder": str(folder)}
@@ -268,7 +269,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     name = config.backbone.name
     check_network(bench, name, config.backbone)
     if config.source.kind == "real":
-        where = Path(config.output, "train", data.name, name, f"seed{config.seed}")
+        where = teacher_folder(bench, name, config.backbone, config.seed)
         title, tags = f"{data.name}-{name}-seed{config.seed}", [data.name, name]
         with tracking.loggers(config.logger, where, title, "teacher", tags, decisive(config)) as watching:
             teacher = train_teacher(replace(bench, loggers=watching), name, config.backbone, config.seed)

@@ -500,6 +500,13 @@ class DistillConfig(BaseConfig):
             for value in values:
                 _check_below(self.chosen({key: value}), at)
         if self.tune:
+            if self.trainer.devices * self.trainer.nodes > 1 or self.trainer.strategy != "auto":
+                raise UserError(
+                    f"{at}trainer.strategy={self.trainer.strategy}: a trial of a study takes one device; choose "
+                    "trainer=cpu or gpu, and give the command once a device"
+                )
+            if self.dry_run:
+                raise UserError(f"{at}dry_run=true: lists runs, not the trials of a study; leave tune= away")
             for key, range_ in self.tune.dimensions.items():
                 for value in range_ if isinstance(range_, list) else (range_["low"], range_["high"]):
                     changed(self, {key: value})

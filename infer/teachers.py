@@ -40,9 +40,7 @@ def train_teacher(bench: Bench, name: str, options: BackboneConfig, seed: int) -
     """The teacher of that backbone and seed, in outputs/train/<dataset>/<name>/seed<k>."""
     torch.manual_seed(seed)
     network = bench.network(options)
-    recipe = bench.config.recipe.teacher
-    settings = bench.identity(backbone=asdict(options), recipe=asdict(recipe), seed=seed)
-    folder = claim(Path(bench.config.output, "train", bench.data.name, name, f"seed{seed}"), settings)
+    folder = teacher_folder(bench, name, options, seed)
     file = folder / "teacher.safetensors"
     with bench.alone(folder / ".lock", f"teacher {name}"):
         result = read_json(folder / "result.json")
@@ -56,6 +54,12 @@ def train_teacher(bench: Bench, name: str, options: BackboneConfig, seed: int) -
     log.info("teacher %s: test accuracy %.2f %% (%s)", name, 100 * result["accuracy"], folder)
     balanced = result.get("balanced_accuracy", result["accuracy"])
     return Teacher(name, frozen(network.cpu()), result["accuracy"], balanced, result["seconds"], file)
+
+
+def teacher_folder(bench: Bench, name: str, options: BackboneConfig, seed: int) -> Path:
+    """The folder of the teacher of that backbone and seed, claimed."""
+    settings = bench.identity(backbone=asdict(options), recipe=asdict(bench.config.recipe.teacher), seed=seed)
+    return claim(Path(bench.config.output, "train", bench.data.name, name, f"seed{seed}"), settings)
 
 
 def _teach(bench: Bench, name: str, network: nn.Module, seed: int, folder: Path) -> dict[str, Any]:

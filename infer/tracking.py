@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from infer.store import digest, read_json, write_json
 
@@ -53,7 +54,8 @@ def _wandb(options: Mapping[str, Any], folder: Path, name: str, job: str, tags: 
 
     kept = folder / "wandb.json"
     known = read_json(kept) or {"id": secrets.token_hex(4)}
-    write_json(kept, known)
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        write_json(kept, known)
     options = {**options, "tags": [*tags, *options.get("tags", [])], "job_type": job, "name": name, **known}
     settings = wandb.Settings(silent=True, finish_timeout=_FINISH)
     try:
@@ -86,6 +88,7 @@ def log_figures(watching: Sequence[Logger], result: Mapping[str, Any]) -> None:
         logger.save()
 
 
+@rank_zero_only
 def publish(watching: Sequence[Logger], result: Mapping[str, Any], folder: Path, teachers: Mapping[str, Path]) -> None:
     """What can be looked at, and the file itself: pictures, table, report, and artifacts.
 
@@ -109,6 +112,7 @@ def publish(watching: Sequence[Logger], result: Mapping[str, Any], folder: Path,
             _publish_files(logger.experiment, result, folder, teachers)
 
 
+@rank_zero_only
 def publish_teacher(watching: Sequence[Logger], dataset: str, name: str, file: Path, facts: Mapping[str, Any]) -> None:
     """The weights of a teacher, as an artifact."""
     for logger in watching:

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import platform
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
@@ -24,12 +25,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from infer.errors import UserError
 from infer.report import study as pictures
 from infer.runs import decisive, make
-from infer.schema import DistillConfig, TuneConfig, changed, recipe_yaml
+from infer.schema import COMMAND, DistillConfig, TuneConfig, changed, recipe_yaml
 from infer.store import claim, digest, locked, write_bytes, write_json
 
 log = logging.getLogger("infer")
 
 _DIRECTIONS = {"accuracy": StudyDirection.MAXIMIZE, "bytes": StudyDirection.MINIMIZE}
+_SAME = 10
+"""Seconds by which the clock may have been set since a process began."""
 _OVER = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -41,6 +44,7 @@ def tune(config: DistillConfig) -> dict[str, Any]:
     """
     options = config.tune
     assert options is not None
+    began = time.perf_counter()
     base = replace(
         config,
         tune=None,
@@ -58,7 +62,7 @@ def tune(config: DistillConfig) -> dict[str, Any]:
     name = f"{config.dataset.name}-{title}-{digest(settings)}"
     os.environ["WANDB_RUN_GROUP"] = name  # where logger=wandb shows trials
     study = _study(options, folder, name)
-    for trial in _trials(study, options, folder):
+    for trial in _trials(study, options, folder, began):
         _run(study, trial, options, base)
     return _concluded(study, config, default, folder)
 
@@ -86,12 +90,13 @@ def _study(options: TuneConfig, folder: Path, name: str) -> Study:
     return study
 
 
-def _trials(study: Study, options: TuneConfig, folder: Path) -> Iterator[Trial]:
-    """A trial after the other, until there are enough of them in all processes, or none would end in time."""
-    began, longest = time.perf_counter(), 0.0
+def _trials(study: Study, options: TuneConfig, folder: Path, began: float) -> Iterator[Trial]:
+    """A trial after the other, until there are enough of them in all processes, or none would end in time, counted from
+    ``began``; the first always is."""
+    first, longest = time.perf_counter(), 0.0
     while True:
         start = time.perf_counter()
-        if options.seconds is not None and start - began + longest > options.seconds:
+        if longest and options.seconds is not None and start - began + longest > options.seconds:
             log.info("tune.timeout=%s: no further trial is begun", options.timeout)
             return
         with locked(folder / ".lock", study.study_name):
@@ -103,7 +108,7 @@ def _trials(study: Study, options: TuneConfig, folder: Path) -> Iterator[Trial]:
         yield trial
         longest = max(longest, time.perf_counter() - start)
         done = len([other for other in study.trials if other.state in _OVER])
-        left = (options.trials - done) * (time.perf_counter() - began) / max(1, done)
+        left = (options.trials - done) * (time.perf_counter() - first) / max(1, done)
         log.info(
             "trial %d: %s; %d of %d, about %d s left", trial.number, _state(study, trial), done, options.trials, left
         )
@@ -118,8 +123,10 @@ def _run(study: Study, trial: Trial, options: TuneConfig, base: DistillConfig) -
         outcome = _outcome(*make(changed(base, values), _reports(trial) if options.prune else None))
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
-    except UserError as error:  # a setting that cannot be; the others go on
-        trial.set_user_attr("error", str(error))
+    except Exception as error:  # a setting that cannot be, or breaks what it meets; the others go on
+        if not isinstance(error, UserError):
+            log.exception("trial %d", trial.number)
+        trial.set_user_attr("error", " ".join(f"{type(error).__name__}: {error}".split()))
         study.tell(trial, state=TrialState.FAIL)
     else:
         for key, value in outcome.items():
@@ -184,19 +191,20 @@ def _this_process() -> list[Any]:
 
 
 def _take_over(study: Study) -> None:
-    """Give up trials of this machine whose process is gone, and put their settings first in the queue: what these
+    """Give up trials of this machine whose process is gone, and put their settings first in the queue, once: what these
     runs had done is there."""
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        node, pid, began = trial.user_attrs.get("process", [None, 0, 0.0])
+        node, pid, began = trial.user_attrs.get("process", [platform.node(), 0, 0.0])  # gone before it said its name
         if node == platform.node() and not _lives(pid, began):
             study.tell(trial.number, state=TrialState.FAIL)
-            study.enqueue_trial(trial.params)
-            log.info("trial %d: its process is gone; its settings are tried again", trial.number)
+            log.info("trial %d: its process is gone", trial.number)
+            if not trial.user_attrs.get("again"):  # settings that end every process are not tried for ever
+                study.enqueue_trial(trial.params, user_attrs={"again": True})
 
 
 def _lives(pid: int, began: float) -> bool:
     try:
-        return psutil.Process(pid).create_time() == began
+        return abs(psutil.Process(pid).create_time() - began) < _SAME
     except psutil.Error:
         return False
 
@@ -210,9 +218,10 @@ def _concluded(study: Study, config: DistillConfig, default: Mapping[str, Any], 
     rows = [_row(trial) for trial in study.trials]
     write_bytes(folder / "trials.csv", _table(rows, list(options.dimensions)))
     if not fit:
-        errors = dict.fromkeys(t.user_attrs["error"] for t in study.trials if "error" in t.user_attrs)
-        reason = next(iter(errors), f"none of {len(complete)} has at most tune.max_bytes={options.max_bytes}")
-        raise UserError(f"tune: no trial came to its end within the limits ({reason}); change tune.space")
+        reason = next((t.user_attrs["error"] for t in study.trials if "error" in t.user_attrs), "none is over yet")
+        if complete:
+            reason = f"none of {len(complete)} has at most tune.max_bytes={options.max_bytes}"
+        raise UserError(f"tune: no trial has come to a good end ({reason}); see {folder / 'trials.csv'}")
     best = max(fit, key=lambda trial: trial.user_attrs["accuracy"])
     front = sorted(trial.number for trial in study.best_trials) if len(options.objectives) > 1 else []
     found = {"default": default, "best": _row(best), "front": front, "trials": rows}
@@ -229,7 +238,9 @@ def _concluded(study: Study, config: DistillConfig, default: Mapping[str, Any], 
     verdict = f"{gain:+.2f} points on" if gain > 0 else f"no better than ({gain:+.2f} points)"
     log.info("best, trial %d: %s; %s the recipe as it is", best.number, _told(best.user_attrs), verdict)
     log.info("study: %s   plots: %s", folder / "study.json", "  ".join(map(str, plots)))
-    log.info("to use it: python distill.py --config-dir %s recipe=best", folder)
+    given = [word for word in shlex.split(os.environ.get(COMMAND, ""))[2:] if "=" in word]
+    own = [word for word in given if not word.lstrip("+").startswith(("tune", "recipe="))]
+    log.info("to use it: python distill.py --config-dir %s recipe=best %s", folder, shlex.join(own))
     return found
 
 

@@ -166,3 +166,11 @@ def test_a_value_that_a_named_sweep_gives_is_refused(command, tmp_path):
     done = command("distill.py", f"output={tmp_path}", "sweep=seeds", "seed=4")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: seed=4: sweep=seeds gives its values; leave it, or give ")
+
+
+def test_a_sweep_of_train_names_what_failed(command, tmp_path):
+    words = ["backbone=convnet_narrow", "recipe.teacher.epochs=1", "trainer=cpu", "source.kind=real,nothing"]
+    done = command("train.py", "-m", f"output={tmp_path}", *words)
+    assert done.returncode == 1
+    assert "job 1 of 2 done: source.kind=real; about" in done.stdout
+    assert done.stderr.splitlines()[-2].startswith("failed: source.kind=nothing: source.kind=nothing: unknown")

@@ -4,16 +4,18 @@ import csv
 import json
 import os
 import signal
+import statistics
 import time
 
+import optuna
 import pytest
 import yaml
 from conftest import TINY, files
 
 import infer
 from infer import schema
-from infer.runs import distill
-from infer.tune import tune
+from infer.runs import distill, make
+from infer.tune import _take_over, tune
 
 WORDS = ["tune=default", "ipc=5", "students.seeds=1", "tune.space.recipe.ufc=null", "recipe.ufc.steps=30"]
 ALONE = ["students.sources=[distilled]", "dataset.validation=0.1", "ipc=5", "students.seeds=1"]
@@ -27,6 +29,7 @@ def test_two_processes_work_on_one_study_and_one_may_die(command, start, tmp_pat
         told.append(line)
         if sum(line.startswith("trial") for line in told) == 3:
             break
+    time.sleep(1)  # into the fourth
     os.kill(one.pid, signal.SIGKILL)
     said, _ = two.communicate()
     assert two.returncode == 0, said
@@ -40,7 +43,7 @@ def test_two_processes_work_on_one_study_and_one_may_die(command, start, tmp_pat
     assert len({trial["trial"] for trial in study["trials"]}) == len(study["trials"])
     gone = [trial for trial in study["trials"] if trial["state"] == "fail"]
     assert len(gone) <= 1  # what the dead one was at, if it was at one
-    for trial in gone:
+    for trial in [trial for trial in gone if len(trial["values"]) == len(over[0]["values"])]:
         assert [other["values"] for other in over].count(trial["values"]) == 1  # tried again
     best = max((trial for trial in over if trial["state"] == "complete"), key=lambda trial: trial["accuracy"])
     assert study["best"]["accuracy"] == best["accuracy"]
@@ -48,9 +51,8 @@ def test_two_processes_work_on_one_study_and_one_may_die(command, start, tmp_pat
     assert ("points on the recipe" if gain > 0 else "no better than") in said  # which of them is better, it says
     with (folder / "trials.csv").open() as table:
         rows = list(csv.DictReader(table))
-    assert [float(row["recipe.student.lr"]) for row in rows] == [
-        t["values"]["recipe.student.lr"] for t in study["trials"]
-    ]
+    rates = {str(trial["trial"]): str(trial["values"]["recipe.student.lr"]) for trial in over}
+    assert {row["trial"]: row["recipe.student.lr"] for row in rows if row["trial"] in rates} == rates
     assert {"history.png", "importances.png"} <= {path.name for path in folder.iterdir()}
 
     recipe = ["--config-dir", str(folder), "recipe=best", "dataset=digits", "trainer=cpu"]
@@ -72,9 +74,8 @@ def test_a_trial_that_lags_is_ended_early(config):
     found = tune(config("distill", *words))
     states = [trial["state"] for trial in found["trials"]]
     assert "pruned" in states
-    lr = {state: [t["values"]["recipe.student.lr"] for t in found["trials"] if t["state"] == state] for state in states}
-    assert min(lr["pruned"]) < max(lr["complete"])
-    assert found["best"]["state"] == "complete"
+    ended = [trial["values"]["recipe.student.lr"] for trial in found["trials"] if trial["state"] == "pruned"]
+    assert statistics.median(ended) < found["best"]["values"]["recipe.student.lr"]
 
 
 def test_two_objectives_have_a_front_and_bytes_a_limit(config, tmp_path):
@@ -99,7 +100,9 @@ def test_two_objectives_have_a_front_and_bytes_a_limit(config, tmp_path):
     recipe = yaml.safe_load((folder / "recipe" / "best.yaml").read_text())
     assert recipe["budget"]["quality"] == found["best"]["values"]["budget.quality"]
     least = min(trial["bytes"] for trial in complete)
-    with pytest.raises(infer.UserError, match=rf"tune: no trial came to its end .* tune.max_bytes={least // 2}"):
+    with pytest.raises(
+        infer.UserError, match=rf"no trial has come to a good end \(none of 1 has .* tune.max_bytes={least // 2}\)"
+    ):
         tune(config("distill", *words, "tune.trials=1", f"tune.max_bytes={least // 2}"))
 
 
@@ -107,7 +110,7 @@ def test_a_time_budget_is_kept(config):
     began = time.monotonic()
     found = tune(config("distill", *WORDS, "tune.trials=500", "tune.timeout=4s", "tune.storage=null"))
     assert 1 <= len(found["trials"]) < 500
-    assert time.monotonic() - began < 300
+    assert time.monotonic() - began < 120
 
 
 def test_a_study_may_lie_in_a_database(config, tmp_path):
@@ -127,6 +130,8 @@ def test_a_study_may_lie_in_a_database(config, tmp_path):
         (["tune.space.mixing.natural_ratio.high=2"], r"mixing.natural_ratio=2.0: must lie between 0 and 1"),
         (["tune.objectives=[accuracy,bytes]"], r"tune.prune=true: .* give tune.prune=false"),
         (["tune.objectives=[speed]"], r"tune.objectives=\['speed'\]: choose"),
+        (["trainer.strategy=ddp_spawn"], r"trainer.strategy=ddp_spawn: a trial of a study takes one device"),
+        (["dry_run=true"], r"dry_run=true: lists runs, not the trials of a study"),
         (["tune.timeout=soon"], r"tune.timeout=soon: give a number and s, m or h"),
         (["tune.space={}"], r"no setting"),
     ],
@@ -136,6 +141,33 @@ def test_mistakes(config, words, says):
         words, says = ["tune.space.recipe=null", "tune.space.mixing=null"], r"tune.space: nothing is open in it"
     with pytest.raises(infer.UserError, match=says):
         config("distill", "tune=default", *words)
+
+
+def test_a_trial_that_breaks_is_told_and_the_others_go_on(config, monkeypatch):
+    calls = []
+
+    def breaks(*args):
+        calls.append(args)
+        if len(calls) == 2:  # after the recipe as it is
+            raise RuntimeError("out of\nmemory")
+        return make(*args)
+
+    monkeypatch.setattr("infer.tune.make", breaks)
+    found = tune(config("distill", *WORDS, "tune.trials=2"))
+    assert [(trial["state"], trial["error"]) for trial in found["trials"]] == [
+        ("fail", "RuntimeError: out of memory"),
+        ("complete", None),
+    ]
+
+
+def test_settings_that_end_every_process_are_tried_twice():
+    study = optuna.create_study()
+    study.enqueue_trial({"x": 0.5})
+    for _ in range(2):  # two processes, which die of it
+        study.ask().suggest_float("x", 0, 1)
+        _take_over(study)
+    assert study.ask().suggest_float("x", 0, 1) != 0.5
+    assert [trial.params["x"] for trial in study.trials][:2] == [0.5, 0.5]
 
 
 def test_the_changed_configuration_is_a_runs_own(config):
