@@ -204,7 +204,8 @@ def _take_over(study: Study) -> None:
 
 def _lives(pid: int, began: float) -> bool:
     try:
-        return abs(psutil.Process(pid).create_time() - began) < _SAME
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - began) < _SAME
     except psutil.Error:
         return False
 
