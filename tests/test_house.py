@@ -179,3 +179,14 @@ def test_the_readmes_sweeps_are_the_recorded_ones(name):
     for ours in [row for row in rows if row["pairs"]]:
         assert f"+{100 * float(ours['against_random']):.1f} ± {100 * float(ours['half_interval']):.1f}" in text
         assert re.search(rf"[Oo]ver {ours['pairs']}\s+seeds", text)
+
+
+def test_the_readmes_gains_on_many_classes_are_the_recorded_ones():
+    text = (ROOT / "README.md").read_text()
+    with (ROOT / "docs" / "results" / "subclasses" / "gain.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert {row["rival"] for row in rows} == {"random", "random_images"}
+    for row in rows:
+        half = f" ± {100 * float(row['half']):.1f}" if row["half"] != "inf" else ""
+        figures = f"| {100 * float(row['random']):.1f} | {100 * float(row['gain']):+.1f}{half} |"
+        assert re.search(rf"^\| {row['classes']} \| .*{re.escape(figures)}", text, re.M), row
