@@ -488,17 +488,13 @@ class DistillConfig(BaseConfig):
 
     def chosen(self, choice: Mapping[str, Any]) -> DistillConfig:
         """With those values at keys such as ``budget.quality``; no choice is left open in it."""
-        made = replace(self, budget=replace(self.budget, choices=Choices()))
-        for key, value in choice.items():
-            group, _, name = key.partition(".")
-            made = replace(made, **{group: replace(getattr(made, group), **{name: value})})
-        return made
+        return changed(replace(self, budget=replace(self.budget, choices=Choices())), choice)
 
     def _check(self, at: str) -> None:
         super()._check(at)
         for key, values in self.budget.choices.values.items():
             for value in values:
-                _check_below(self.chosen({key: value}), at)
+                self.chosen({key: value})
         if self.tune:
             if self.trainer.devices * self.trainer.nodes > 1 or self.trainer.strategy != "auto":
                 raise UserError(
