@@ -148,10 +148,12 @@ class TeacherRecipe(WeightsConfig):
     """recipe.teacher."""
 
     epochs: int = MISSING
+    min_steps: int = MISSING
 
     def _check(self, at: str) -> None:
         super()._check(at)
         _within(f"{at}epochs", self.epochs, 0, 100_000)
+        _within(f"{at}min_steps", self.min_steps, 0, 10**8)
 
 
 @dataclass
@@ -351,7 +353,13 @@ class MethodConfig:
 
     def _check(self, at: str) -> None:
         _one_of(f"{at}name", self.name, sorted(path.stem for path in (CONF / "method").glob("*.yaml")))
+        given: Any = OmegaConf.load(CONF / "method" / f"{self.name}.yaml")
+        known = [*given.get("method", given).options]  # a method that sets other groups too has a global file
         for key, value in self.options.items():
+            if key not in known:  # as of a recipe that was chosen for another method
+                raise UserError(
+                    f"{at}options.{key}={value}: no option of method={self.name}; it has {', '.join(known) or 'none'}"
+                )
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise UserError(f"{at}options.{key}={value}: must be a number")
         _within(f"{at}options.easiest", self.options.get("easiest", 0), 0, 1)

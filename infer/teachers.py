@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -67,8 +68,9 @@ def _teach(bench: Bench, name: str, network: nn.Module, seed: int, folder: Path)
     recipe, train = bench.config.recipe.teacher, bench.data.train
     batch = min(recipe.batch, len(train))
     length = len(train) // batch
-    steps = recipe.epochs * length
-    log.info("teacher %s: training, %d epochs of %d steps", name, recipe.epochs, length)
+    epochs = max(recipe.epochs, math.ceil(recipe.min_steps / length)) if recipe.epochs else 0
+    steps = epochs * length
+    log.info("teacher %s: training, %d epochs of %d steps", name, epochs, length)
     module = TeacherModule(
         name,
         network,

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 TINY = [
     "teachers.backbones=[convnet_narrow]",
     "recipe.teacher.epochs=4",
+    "recipe.teacher.min_steps=0",
     "recipe.ufc.steps=20",
     "recipe.student.steps=20",
     "recipe.student.real_epochs=1",

@@ -58,6 +58,15 @@ def test_balanced_is_another_teacher_where_classes_differ_and_the_same_where_the
     assert len([path for path in made if "digits" in path.parts]) == 2
 
 
+@pytest.mark.parametrize(("epochs", "taken"), [(4, "9 epochs of 6 "), (12, "12 epochs of 6 "), (0, "0 epochs of 6 ")])
+def test_teachers_of_few_pictures_take_more_epochs(epochs, taken, config, caplog):
+    """An epoch of few pictures is few steps, of which a rare class gets next to nothing."""
+    caplog.set_level("INFO", logger="infer")
+    words = ["dataset.imbalance=40", "backbone=convnet_narrow", "recipe.teacher.min_steps=50"]
+    train(config("train", *words, f"recipe.teacher.epochs={epochs}"))
+    assert f"teacher convnet_narrow: training, {taken}" in caplog.text
+
+
 @pytest.mark.parametrize("kind", [TeacherModule, StudentModule])
 def test_the_adjusted_loss_is_that_of_the_paper(kind, monkeypatch):
     """Cross-entropy of the logits plus the logarithms of the classes' shares; the answer itself is not adjusted."""

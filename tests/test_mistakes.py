@@ -18,6 +18,11 @@ from infer.runs import distill
         (["recipe.student.stpes=4"], "recipe.student.stpes=4: unknown; did you mean recipe.student.steps "),
         (["method=infer_plus", "method.options.easiest=2"], "method.options.easiest=2: must lie between 0 and 1"),
         (["method=rded", "method.options.crops=few"], "method.options.crops=few: must be a number"),
+        (["method.options.easiest=0.2"], "method.options.easiest=0.2: unknown; there is none to choose"),
+        (
+            ["method=random", "+method.options.easiest=0.2"],
+            "method.options.easiest=0.2: no option of method=random; it has none",
+        ),
         (
             ["students.sources=[random_static]"],
             "students.sources=['random_static']: no row of its own with labels=static",

@@ -168,14 +168,15 @@ def test_kept_students_are_those_of_the_table_and_the_loss_is_their_difference(m
     assert lost == int(((balanced["real"] > 0.5) & ~(balanced["distilled"] > 0.5)).sum())
 
 
-def told(points: float, half: float, file: float, real: float, size: int = 10) -> dict:
+def told(points: float, half: float, file: float, real: float, size: int = 10, teacher: float = 0.88) -> dict:
     """The decision on a result of those figures."""
-    row = {"backbone": "net", "seeds": 2}
+    row = {"backbone": "net", "seeds": 2, "accuracy_mean": 0.9}
     result = {
         "students": [
             {**row, "source": "distilled", "seconds": 2 * file},
             {**row, "source": "real", "seconds": 2 * real},
         ],
+        "teachers": {"a": {"accuracy": teacher}, "b": {"accuracy": 0.5}},
         "seconds": {"teachers": 10, "distill": 5, "assemble": 5},
         "choices": [{"seconds": 20}],
         "bytes": {"file": size, "real": 100},
@@ -194,6 +195,8 @@ def test_the_verdict_follows_its_rule():
     assert told(0.06, 0.005, 1, 4, size=60)["verdict"]["choice"] == "decline"
     assert told(0.01, 0.005, 4, 4)["verdict"]["choice"] == "decline"
     assert told(0.01, 0.005, 4, 4)["cost"]["break_even"] is None
+    assert adopt["verdict"]["teachers_behind"] is None
+    assert told(0.01, 0.005, 4, 4, teacher=0.8)["verdict"]["teachers_behind"] == pytest.approx(0.1)
 
 
 def test_the_time_budget_is_kept_and_the_first_choice_is_always_tried(pictures, tmp_path, caplog):

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from infer.report.verdict import teachers_behind
 from infer.schema import SOURCES
 
 
@@ -63,8 +64,19 @@ def scores_lines(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def teachers_lines(result: Mapping[str, Any]) -> list[str]:
+    """A word where the teachers are too weak for their labels to be worth much."""
+    gap = teachers_behind(result)
+    if gap is None:
+        return []
+    return [
+        f"The best teacher is {100 * gap:.1f} points behind a student of the whole real set, and its labels hold back "
+        "whoever learns from them; train teachers longer (recipe.teacher.epochs or min_steps)"
+    ]
+
+
 def show(result: Mapping[str, Any]) -> None:
     """Print the comparison."""
     Console(width=None if Console().is_terminal else 120).print(comparison(result))
-    for line in [*published_lines(result), *scores_lines(result)]:
+    for line in [*published_lines(result), *scores_lines(result), *teachers_lines(result)]:
         print(line)

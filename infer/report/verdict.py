@@ -12,6 +12,9 @@ from infer.schema import ReportConfig
 _SMALL = 0.5
 """Where a file takes less than this share of the real set's bytes, a larger one is worth a try."""
 
+_BEHIND = 0.05
+"""Teachers so far behind a student of all pictures hold back whoever learns from their labels."""
+
 
 def decide(result: Mapping[str, Any], report: ReportConfig) -> dict[str, Any]:
     """``cost`` of a year and the ``verdict``: ``adopt`` where no more accuracy is lost than may be and a year of
@@ -43,8 +46,17 @@ def decide(result: Mapping[str, Any], report: ReportConfig) -> dict[str, Any]:
             "cheaper": cheaper,
             "tolerance": tolerance,
             "small": _SMALL,
+            "teachers_behind": teachers_behind(result),
         },
     }
+
+
+def teachers_behind(result: Mapping[str, Any]) -> float | None:
+    """By how much accuracy, in 0 to 1, the best teacher lies behind the best student of all real pictures; None where
+    that is little or not known."""
+    real = max((row["accuracy_mean"] for row in result["students"] if row["source"] == "real"), default=0.0)
+    gap = real - max(teacher["accuracy"] for teacher in result["teachers"].values())
+    return gap if gap > _BEHIND else None
 
 
 def _student(result: Mapping[str, Any]) -> str:
