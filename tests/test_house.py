@@ -181,6 +181,19 @@ def test_the_readmes_sweeps_are_the_recorded_ones(name):
         assert re.search(rf"[Oo]ver {ours['pairs']}\s+seeds", text)
 
 
+def test_the_readmes_ablation_is_the_recorded_runs():
+    text = (ROOT / "README.md").read_text()
+    rows = []
+    for path in (ROOT / "docs" / "results" / "ablation").glob("*.csv"):
+        with path.open() as table:
+            rows += [row for row in csv.DictReader(table)]
+    assert len(rows) == len(re.findall(r"^\| (?:raw|coded) \|", text, re.M)) > 8
+    for row in rows:
+        figure = f"{100 * float(row['accuracy']):.1f} ± {100 * float(row['std']):.1f}"
+        assert f"| {int(row['bytes']):,} | {figure} |" in text
+        assert row["students"] == "3"
+
+
 def test_the_readmes_gains_on_many_classes_are_the_recorded_ones():
     text = (ROOT / "README.md").read_text()
     with (ROOT / "docs" / "results" / "subclasses" / "gain.csv").open() as table:
