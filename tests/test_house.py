@@ -186,7 +186,7 @@ def test_the_readmes_ablation_is_the_recorded_runs():
     rows = []
     for path in (ROOT / "docs" / "results" / "ablation").glob("*.csv"):
         with path.open() as table:
-            rows += [row for row in csv.DictReader(table)]
+            rows += list(csv.DictReader(table))
     assert len(rows) == len(re.findall(r"^\| (?:raw|coded) \|", text, re.M)) > 8
     for row in rows:
         figure = f"{100 * float(row['accuracy']):.1f} ± {100 * float(row['std']):.1f}"

@@ -168,13 +168,13 @@ def test_kept_students_are_those_of_the_table_and_the_loss_is_their_difference(m
     assert lost == int(((balanced["real"] > 0.5) & ~(balanced["distilled"] > 0.5)).sum())
 
 
-def told(points: float, half: float, file: float, real: float, size: int = 10, teacher: float = 0.88) -> dict:
-    """The decision on a result of those figures."""
+def told(points, half, file, real, size=10, teacher=0.88, steps=400) -> dict:
+    """The decision on a result of those figures; ``steps`` of the real set's students, those of the file have 100."""
     row = {"backbone": "net", "seeds": 2, "accuracy_mean": 0.9}
     result = {
         "students": [
-            {**row, "source": "distilled", "seconds": 2 * file},
-            {**row, "source": "real", "seconds": 2 * real},
+            {**row, "source": "distilled", "seconds": 2 * file, "steps": 100},
+            {**row, "source": "real", "seconds": 2 * real, "steps": steps},
         ],
         "teachers": {"a": {"accuracy": teacher}, "b": {"accuracy": 0.5}},
         "seconds": {"teachers": 10, "distill": 5, "assemble": 5},
@@ -195,6 +195,8 @@ def test_the_verdict_follows_its_rule():
     assert told(0.06, 0.005, 1, 4, size=60)["verdict"]["choice"] == "decline"
     assert told(0.01, 0.005, 4, 4)["verdict"]["choice"] == "decline"
     assert told(0.01, 0.005, 4, 4)["cost"]["break_even"] is None
+    assert told(0.01, 0.005, 3, 4, steps=100)["cost"]["break_even"] is None  # as many steps: the clock's noise
+    assert told(0.01, 0.005, 3, 4, steps=100)["verdict"]["choice"] == "decline"
     assert adopt["verdict"]["teachers_behind"] is None
     assert told(0.01, 0.005, 4, 4, teacher=0.8)["verdict"]["teachers_behind"] == pytest.approx(0.1)
 
