@@ -14,6 +14,5 @@ def choices(key: str, value: object, known: Iterable[str], given: str | None = N
     near = get_close_matches(given or str(value), known, n=3, cutoff=0.7)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     listed = ", ".join(known[:30]) + (f", ... ({len(known)} in all)" if len(known) > 30 else "")
-    return UserError(
-        f"{key}={value}: unknown; {hint}{f'choose one of {listed}' if known else 'there is none to choose'}"
-    )
+    cure = f"choose one of {listed}" if known else "there is none to choose"
+    return UserError(f"{key}={value}: unknown; {hint}{cure}")
