@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from infer.assemble import Assembly
+from infer.budget import published_images
 from infer.schema import DistillConfig, backbone
 from infer.store import claim, read_json, write_json
 from infer.students import StudentData, student_steps, train_student
@@ -90,7 +91,8 @@ def _measured(assembly: Assembly) -> dict[str, Any]:
     distilled = assembly.of(config.method)
     lessons = StudentData.of_set(distilled, [teacher.network for teacher in assembly.teachers])
     dynamic = distilled.header.labels == "dynamic"
-    steps = student_steps(bench, len(distilled), len(assembly.teachers), dynamic)
+    images = published_images(config.ipc, len(bench.data.classes), len(assembly.teachers))
+    steps = student_steps(bench, images, len(assembly.teachers), dynamic)
     name = config.students.backbones[0]
     taught = train_student(bench, f"{name}-auto", backbone(name), lessons, steps, _SEED, assembly.folder)
     measured = {

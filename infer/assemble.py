@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -114,35 +115,40 @@ class Assembly:
         trying."""
         data, classes = self.bench.data, len(self.bench.data.classes)
         per_round = len(self._config.teachers.backbones) if method.compensators else 0
-        each = per_round * self._image / classes + (2 if classes > 256 else 1)
-        if self._config.labels.kind == "static":
-            each += 2 * classes * (1 + per_round)
         if self._config.labels.kind == "views":
             room -= self._view_count * classes + math.ceil(self._view_count * bits(self._config.labels.candidates) / 8)
-        most = max(1, min(len(data.train), int(room / (each + self._bytes_an_image()))))
+
+        def beside(count: int) -> int:
+            """Bytes of what comes with so many naturals: compensators, targets and the labels of images."""
+            rounds = count // classes * per_round
+            soft = 2 * classes * (count + rounds * classes) if self._config.labels.kind == "static" else 0
+            return rounds * self._image + (2 if classes > 256 else 1) * count + soft
+
+        expected = self._bytes_an_image()
+        counts = range(1, len(data.train) + 1)
+        most = max(1, bisect_right(counts, room, key=lambda count: beside(count) + math.ceil(expected * count)))
         naturals = self._naturals(method, min(len(data.train), math.ceil(_SPARE * most)))
         count, best = most, None
         fits, fails = 0, len(data.train) + 1  # a codec's size jumps: a guess outside what is known gives way to halving
         for _ in range(_ATTEMPTS):
-            count -= count % classes if per_round else 0
             images, targets, sheets = self._coded(Naturals(naturals.images[:count], naturals.targets[:count]))
-            size = each * count + (sum(map(len, sheets)) or images.numel())
-            if count and size <= room:
+            size = beside(count) + (sum(map(len, sheets)) or images.numel())
+            if size <= room:
                 best, fits = (images, targets, sheets), count
                 if size > 0.99 * room or not sheets:
                     break
             else:
-                fails = max(1, count)
-            guess = min(len(data.train), int(count * room / size * (0.998 if size > room else 1))) if count else 0
+                fails = count
+            guess = min(len(data.train), int(count * room / size * (0.998 if size > room else 1)))
             count = guess if fits < guess < fails else (fits + fails) // 2
             if count <= fits:
                 break
             if count > len(naturals.targets):  # this method's images are cheaper than random ones
                 naturals = self._naturals(method, min(len(data.train), math.ceil(_SPARE * count)))
-        if best is None:
+        if best is None or fits < classes:
             raise UserError(
-                f"ipc={self._config.ipc}: no natural fits beside the labels in {max(room, 0):,} B; choose a larger ipc "
-                "or a smaller labels.share"
+                f"ipc={self._config.ipc}: {fits} naturals fit beside the labels, fewer than the {classes} classes; "
+                "choose a larger ipc or a smaller labels.share"
             )
         rounds = len(best[1]) // classes if per_round else 0
         split = Split(classes, rounds, per_round, len(best[1]) - rounds * classes)

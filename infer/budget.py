@@ -53,6 +53,13 @@ def infer_split(ipc: int, classes: int, teachers: int, fill: bool = False) -> Sp
     return Split(classes, rounds, teachers, extra)
 
 
+def published_images(ipc: int, classes: int, teachers: int) -> int:
+    """Images that a student sees of the published split, stored and composed; naturals where ``ipc`` is too small for
+    it. Steps are counted by them for every method, budget and kind of labels, so that no row is trained for longer."""
+    rounds = ipc * classes // (classes + teachers)
+    return rounds * classes * (1 + teachers) or ipc * classes
+
+
 def natural_split(images: int, classes: int) -> Split:
     """``images`` naturals and no compensator, taken from the classes in turn."""
     return Split(classes, 0, 0, images)

@@ -47,9 +47,10 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
     def run(config: DictConfig) -> None:
         several = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
-            result = task(schema.checked(config))
+            checked = schema.checked(config)
+            result = task(checked)
             if several:
-                _keep(result=result)
+                _keep(result=_asked(result, checked))
         except Exception as error:
             mistake = isinstance(error, UserError | OmegaConfBaseException | OSError)
             if several:  # the other jobs of a sweep go on
@@ -170,6 +171,13 @@ def _draw(jobs: list[dict[str, Any]], folder: Path) -> None:
     results = [(name, job["result"]) for name, job in zip(names, jobs, strict=True)]
     sweep.show(results)
     print("table and plots:", *sweep.write(results, folder), sep="  ")
+
+
+def _asked(result: dict[str, Any], config: schema.BaseConfig) -> dict[str, Any]:
+    """Without the rows that another command brought into the run's table."""
+    if "students" not in result:
+        return result
+    return {**result, "students": [row for row in result["students"] if row["source"] in config.students.sources]}
 
 
 def _keep(**outcome: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from infer.assemble import Assembly
 from infer.bench import Bench
+from infer.budget import published_images
 from infer.distilled import DistilledSet
 from infer.schema import SOURCES, BaseConfig, backbone
 from infer.store import claim
@@ -57,7 +58,8 @@ def compare(sets: Sets, folder: Path, known: Sequence[Mapping[str, Any]] = ()) -
     bench, config = sets.assembly.bench, sets.assembly.bench.config
     networks = [teacher.network for teacher in sets.assembly.teachers]
     count = config.students.seeds
-    steps = student_steps(bench, len(sets.distilled), len(networks), sets.distilled.header.labels == "dynamic")
+    images = published_images(config.ipc, len(bench.data.classes), len(networks))
+    steps = student_steps(bench, images, len(networks), sets.distilled.header.labels == "dynamic")
     rows = list(known)
     wanted = missing(config, rows)
     for source in _SETS:

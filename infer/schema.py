@@ -503,6 +503,11 @@ class DistillConfig(BaseConfig):
         for key, values in self.budget.choices.values.items():
             for value in values:
                 self.chosen({key: value})
+            if self.labels.kind == "views" and key.startswith("mixing."):
+                raise UserError(
+                    f"{at}budget.choices.{key}={values}: changes nothing with labels=views, which are mixed as "
+                    "labels.mixing says; leave it away"
+                )
         if self.tune:
             if self.trainer.devices * self.trainer.nodes > 1 or self.trainer.strategy != "auto":
                 raise UserError(

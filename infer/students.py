@@ -97,7 +97,8 @@ class StudentData:
 
 
 def student_steps(bench: Bench, images: int, teachers: int, dynamic: bool) -> int:
-    """Steps of every student of a table, from the size of its distilled set; dynamic labels take M + 1 times fewer."""
+    """Steps that so many ``images`` are trained on for, every row of a table alike; dynamic labels take M + 1 times
+    fewer."""
     recipe = bench.config.recipe.student
     steps = recipe.steps or (recipe.epochs or 0) * math.ceil(images / recipe.batch)
     return max(1, steps // (teachers + 1)) if dynamic else steps

@@ -80,6 +80,34 @@ def test_every_method_keeps_to_the_bytes(config, tmp_path, method):
     assert label.sum().item() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("ipc", [7, 12])
+def test_bytes_leave_no_rest_beside_compensators(config, ipc):
+    result = distill(config("distill", "budget=raw", f"ipc={ipc}", "students.sources=[distilled]", "students.seeds=1"))
+    sizes, images = result["bytes"], result["images"]
+    rounds = min(images["naturals"])
+    assert images["compensators"] == rounds > 0
+    assert sum(images["naturals"]) > 10 * rounds
+    assert 0 <= sizes["budget"] - sizes["file"] < 400  # an image with its label, and what is spared for the header
+
+
+def test_too_few_bytes_for_a_natural_of_every_class_are_one_line(config):
+    for method in ("random", "herding", "infer"):
+        with pytest.raises(
+            infer.UserError, match=r"^ipc=4: \d naturals fit beside the labels, fewer than the 10 class"
+        ):
+            distill(config("distill", f"method={method}", "budget=raw", "ipc=4"))
+
+
+def test_students_of_every_method_take_as_many_steps(config):
+    """Though recipes count epochs, and methods make 40, 60 and hundreds of images to pass over."""
+    steps = set()
+    for words in (["method=infer"], ["method=random"], ["method=infer_plus", "labels.scout=5"]):
+        words += ["ipc=20", "recipe.student.steps=null", "recipe.student.epochs=2", "students.seeds=1"]
+        rows = distill(config("distill", *words, "students.sources=[distilled,random]"))["students"]
+        steps |= {row["steps"] for row in rows}
+    assert len(steps) == 1
+
+
 def test_chosen_views_and_compensators_of_coded_naturals(config, tmp_path):
     words = ["students.seeds=1", "students.sources=[distilled]", "ipc=20", "budget=coded"]
     distill(config("distill", *words, "labels=views", "labels.candidates=4", "labels.scout=20"))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infer.budget import infer_split, natural_split
+from infer.budget import infer_split, natural_split, published_images
 from infer.errors import UserError
 
 
@@ -30,6 +30,11 @@ def test_the_papers_table(classes, teachers, ipc, natural, compensators, images)
     assert (split.rounds, split.compensators) == (natural, compensators)
     assert split.naturals + split.compensators == natural * (classes + teachers)
     assert natural + split.composed // classes == images
+    assert published_images(ipc, classes, teachers) == images * classes
+
+
+def test_where_nothing_can_be_split_naturals_are_counted():
+    assert published_images(1, 10, 4) == 10
 
 
 @given(st.integers(1, 300), st.integers(2, 500), st.integers(1, 8), st.booleans())

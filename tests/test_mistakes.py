@@ -28,6 +28,10 @@ from infer.runs import distill
             "students.sources=['random_static']: no row of its own with labels=static",
         ),
         (["budget.choices.budget.quality=[400]"], "budget.quality=400: must lie between 0 and 100"),
+        (
+            ["labels=views", "budget.choices.mixing.alpha=[0.2,0.8]"],
+            "budget.choices.mixing.alpha=[0.2, 0.8]: changes nothing with labels=views",
+        ),
         (["budget.choices.labels.share=[]"], "budget.choices.labels.share=[]: give one value or more"),
         (
             ["budget.choices.budget.by=[images]"],

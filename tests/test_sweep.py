@@ -12,7 +12,9 @@ from infer.report import sweep
 
 def result(ipc: int, ours: list[float], theirs: list[float], size: int) -> dict:
     def row(source: str, accuracies: list[float], stored: int) -> dict:
-        return {"backbone": "net", "source": source, "accuracies": accuracies, "bytes": stored}
+        run = "" if source == "real" else f"run {ipc} {size}"
+        weights = [f"{run}{source}{seed}" for seed in range(len(accuracies))]
+        return {"backbone": "net", "source": source, "accuracies": accuracies, "bytes": stored, "weights": weights}
 
     rows = [row("distilled", ours, size), row("random", theirs, size - 1), row("real", [0.9, 0.92], 10**6)]
     return {"dataset": "data", "method": "a", "ipc": ipc, "students": rows}
@@ -40,7 +42,8 @@ def test_seeds_of_a_setting_are_taken_together():
 
 def test_random_of_the_same_budget_is_the_rival_of_runs_without_one():
     def run(method: str, seed: int, accuracies: list[float], more: str = "", **other: object) -> tuple[str, dict]:
-        row = {"backbone": "net", "source": "distilled", "accuracies": accuracies, "bytes": 100}
+        weights = [f"{method}{seed}-{number}" for number in range(len(accuracies))]
+        row = {"backbone": "net", "source": "distilled", "accuracies": accuracies, "bytes": 100, "weights": weights}
         facts = {"dataset": "data", "ipc": 1, "seed": seed, "budget": {"by": "images"}, "labels": "static"}
         return f"method={method}{more}", {**facts, **other, "method": method, "recipe": {}, "students": [row]}
 
@@ -55,6 +58,32 @@ def test_random_of_the_same_budget_is_the_rival_of_runs_without_one():
         "method=herding dataset.imbalance=50": None,
         "method=rded": (pytest.approx(0.175), pytest.approx(0.025 * stats.t.ppf(0.975, 1)), 2),
     }
+
+
+def test_runs_with_a_random_row_and_runs_without_are_not_paired_in_one_mean():
+    """The row has the run's bytes, a run of method=random as many images: one of the two for all seeds, or none."""
+
+    def run(method: str, seed: int, **rows: float) -> tuple[str, dict]:
+        students = [
+            {"backbone": "net", "source": source, "accuracies": [x], "bytes": 9, "weights": [f"{method}{seed}{source}"]}
+            for source, x in rows.items()
+        ]
+        facts = {"dataset": "data", "ipc": 1, "seed": seed, "budget": {}, "labels": "static", "recipe": {}}
+        return f"method={method}", {**facts, "method": method, "students": students}
+
+    ours = [run("infer", 0, distilled=0.5, random=0.1), run("infer", 1, distilled=0.7)]
+    (line,) = [line for line in sweep.lines(ours) if line.source == "distilled"]
+    assert line.against is None
+    randoms = [run("random", seed, distilled=0.4) for seed in (0, 1)]
+    (line,) = [
+        line for line in sweep.lines([*ours, *randoms]) if (line.setting, line.source) == ("method=infer", "distilled")
+    ]
+    assert line.against[0] == pytest.approx(0.2)
+
+
+def test_a_student_that_runs_share_counts_once():
+    (line,) = [line for line in sweep.lines(RUNS[:2]) if line.source == "real"]
+    assert (line.students, line.mean) == (2, pytest.approx(0.91))
 
 
 def test_one_pair_claims_nothing():

@@ -54,15 +54,6 @@ class Given:
         mean, std = (moment.to(self.device) for moment in self.data.moments)
         return ufc.normalise(images.to(self.device), mean, std).contiguous(memory_format=torch.channels_last)
 
-    @torch.no_grad()
-    def probabilities(self, positions: Tensor) -> Tensor:
-        """Of the classes, the teachers' mean, for train pictures at ``positions``: float32 [N, C]."""
-        found = []
-        for batch in self.batches(positions):
-            images = self.inputs(self.data.train[batch][0])
-            found.append(torch.stack([t.to(self.device)(images).float().softmax(1) for t in self.teachers]).mean(0))
-        return torch.cat(found).cpu()
-
     def telling(self, positions: Tensor) -> Tensor:
         """How much the train pictures at ``positions`` would tell the scout: float32 [N]."""
         return torch.cat([self.scout(self.data.train[batch][0]) for batch in self.batches(positions)])

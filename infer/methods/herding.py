@@ -31,4 +31,4 @@ def order(features: Tensor, count: int) -> Tensor:
         picked.append(best)
         free[best] = False
         total += features[best]
-    return torch.tensor(picked)
+    return torch.tensor(picked, dtype=torch.int64)

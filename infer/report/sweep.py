@@ -70,12 +70,18 @@ def lines(results: Sequence[tuple[str, Result]]) -> list[Line]:
             cells.setdefault(key, []).append((row, result))
     made = []
     for (dataset, setting, ipc, backbone, source), found in cells.items():
-        accuracies = [accuracy for row, _ in found for accuracy in row["accuracies"]]
+        taught: dict[
+            str, float
+        ] = {}  # by where they lie: runs share the students of the real set, and each counts once
+        for row, _ in found:
+            taught |= dict(zip(row["weights"], row["accuracies"], strict=True))
+        accuracies = list(taught.values())
         against = None
         if source == "distilled":
-            pairs = [(row["accuracies"], _rival(setting, result, backbone, results)) for row, result in found]
-            if all(rival for _, rival in pairs):  # a pair for each set: its students have too much in common
-                against = paired(*([statistics.fmean(side) for side in sides] for sides in zip(*pairs, strict=True)))
+            rivals = _rivals(setting, [result for _, result in found], backbone, results)
+            if all(rivals):  # a pair for each set: its students have too much in common
+                means = [statistics.fmean(row["accuracies"]) for row, _ in found]
+                against = paired(means, [statistics.fmean(rival) for rival in rivals])
         size = statistics.fmean(row["bytes"] for row, _ in found)
         spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
         mean = statistics.fmean(accuracies)
@@ -83,16 +89,25 @@ def lines(results: Sequence[tuple[str, Result]]) -> list[Line]:
     return made
 
 
-def _rival(setting: str, result: Result, backbone: str, results: Sequence[tuple[str, Result]]) -> Sequence[float]:
-    """Accuracies on random naturals: the run's own row, or else that of a run of method=random whose setting, seed and
-    budget are the same; empty where there is neither."""
-    found = [_accuracies(result, backbone, "random")]
+def _rivals(
+    setting: str, runs: Sequence[Result], backbone: str, results: Sequence[tuple[str, Result]]
+) -> list[Sequence[float]]:
+    """Of each of a setting's ``runs`` the accuracies on random naturals: its own row's, or, where one of them has none,
+    all of runs of method=random whose setting, seed and budget are the same; empty where there is no such run.
+
+    Of one kind for all: the row has the run's bytes, the run as many images.
+    """
+    own = [_accuracies(run, backbone, "random") for run in runs]
+    return own if all(own) else [_random_run(setting, run, backbone, results) for run in runs]
+
+
+def _random_run(setting: str, run: Result, backbone: str, results: Sequence[tuple[str, Result]]) -> Sequence[float]:
     same = ("dataset", "ipc", "seed", "budget", "labels", "recipe")
     for name, other in results:
-        alike = _beside_method(name) == _beside_method(setting) and all(other.get(k) == result.get(k) for k in same)
-        if alike and result["method"] != "random" == other["method"]:
-            found.append(_accuracies(other, backbone, "distilled"))
-    return next(filter(None, found), [])
+        alike = _beside_method(name) == _beside_method(setting) and all(other.get(k) == run.get(k) for k in same)
+        if alike and run["method"] != "random" == other["method"]:
+            return _accuracies(other, backbone, "distilled")
+    return []
 
 
 def _accuracies(result: Result, backbone: str, source: str) -> Sequence[float]:
