@@ -154,6 +154,11 @@ class Assembly:
         split = Split(classes, rounds, per_round, len(best[1]) - rounds * classes)
         return self._labelled(self._compensated(*best, split))
 
+    @property
+    def real_coded(self) -> int:
+        """About the bytes of all train pictures under the configured coding."""
+        return round(self._bytes_an_image() * len(self.bench.data.train))
+
     def _bytes_an_image(self) -> float:
         """About what a natural takes under the configured coding, from the seed's first picks."""
         count = min(_SAMPLE, len(self.bench.data.train))

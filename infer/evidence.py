@@ -153,8 +153,9 @@ class _Inquiry:
     def loss(self) -> dict[str, Any]:
         """What the student of the file lacks of that of the real set, in 0 to 1, and its interval.
 
-        Each test picture is asked of both, so the interval is that of the mean of their differences (of those over
-        seeds); it tells how far other test pictures would have moved it. Classes count alike where training was.
+        Each test picture is asked of both: the interval is that of the mean of their differences (of those over
+        seeds), widened by the spread of the students, and tells how far other test pictures and other students would
+        have moved it. Classes count alike where training was.
         """
         right = {source: (logits.argmax(-1) == self.targets).float().mean(0) for source, logits in self.logits.items()}
         difference = right["real"] - right["distilled"]
@@ -162,7 +163,11 @@ class _Inquiry:
         counts = self.targets.bincount().float()
         weight = 1 / counts[self.targets] / (counts > 0).sum() if balanced else torch.ones(()) / len(difference)
         mean = float((weight * difference).sum())
-        half = _Z * math.sqrt(float((weight**2 * (difference - mean) ** 2).sum()))
+        variance = float((weight**2 * (difference - mean) ** 2).sum())
+        for source in ("real", "distilled"):
+            each = (weight * (self.logits[source].argmax(-1) == self.targets)).sum(1)
+            variance += float(each.var()) / len(each) if len(each) > 1 else 0.0
+        half = _Z * math.sqrt(variance)
         own = {source: float((weight * right[source]).sum()) for source in REPORTED}
         return {**own, "points": mean, "low": mean - half, "high": mean + half, "balanced": balanced}
 

@@ -248,7 +248,10 @@ def _facts(assembly: Assembly, distilled: DistilledSet, size: int) -> dict[str, 
         },
         "recipe": asdict(config.recipe.student),
         "command": os.environ.get(COMMAND) or shlex.join(["python", *sys.orig_argv[1:]]),
-        "bytes": asdict(distilled.ledger(config.ipc, data.train_bytes, size)),
+        "bytes": {
+            **asdict(distilled.ledger(config.ipc, data.train_bytes, size)),
+            "real_coded": assembly.real_coded,
+        },
         "images": {
             "natural_per_class": len(distilled.naturals) / classes,
             "naturals": distilled.targets.bincount(minlength=classes).tolist(),

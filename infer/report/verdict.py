@@ -10,7 +10,7 @@ from infer.metrics.cost import yearly
 from infer.schema import ReportConfig
 
 _SMALL = 0.5
-"""Where a file takes less than this share of the real set's bytes, a larger one is worth a try."""
+"""Where a file takes less than this share of the real set's bytes under its own codec, a larger one is worth a try."""
 
 _BEHIND = 0.05
 """Teachers so far behind a student of all pictures hold back whoever learns from their labels."""
@@ -35,10 +35,11 @@ def decide(result: Mapping[str, Any], report: ReportConfig) -> dict[str, Any]:
         "file_seconds": file,
         "real_seconds": real,
         "times_smaller": result["bytes"]["real"] / result["bytes"]["file"],
+        "times_smaller_coded": result["bytes"]["real_coded"] / result["bytes"]["file"],
     }
     loss, tolerance = result["evidence"]["loss"], report.tolerance / 100
     within, cheaper = loss["points"] <= tolerance, cost["hours_file"] < cost["hours_real"]
-    small = result["bytes"]["file"] < _SMALL * result["bytes"]["real"]
+    small = result["bytes"]["file"] < _SMALL * result["bytes"]["real_coded"]
     return {
         "report": asdict(report),
         "cost": cost,
