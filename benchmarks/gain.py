@@ -61,16 +61,17 @@ def points(paths: Sequence[Path]) -> list[Point]:
         known = {row["source"] for _, result in group for row in result["students"] if row["backbone"] == name}
         classes, teachers = group[0][1]["classes"], len(group[0][1]["teachers"])
         for rival in [source for source in RIVALS if source in known] or [*RIVALS]:
-            ours, theirs = ([x for found in group for x in _row(*found, name, of)] for of in ("distilled", rival))
+            ours, theirs = ([_row(*found, name, of) for found in group] for of in ("distilled", rival))
             means = statistics.fmean(ours), statistics.fmean(theirs)
             made.append(Point(dataset, ipc, name, rival, classes, teachers, *means, *paired(ours, theirs)))
     return sorted(made, key=lambda point: ([*RIVALS].index(point.rival), point.ipc, point.classes))
 
 
-def _row(path: Path, result: Mapping[str, Any], name: str, source: str) -> list[float]:
+def _row(path: Path, result: Mapping[str, Any], name: str, source: str) -> float:
+    """The mean of a set's students: they are no pairs of their own."""
     for row in result["students"]:
         if (row["backbone"], row["source"]) == (name, source):
-            return row["accuracies"]
+            return float(row["accuracy_mean"])
     raise SystemExit(f"error: {path}: no row {source}; run its command with students.sources=[distilled,{source}]")
 
 

@@ -47,7 +47,7 @@ def test_gains_are_paired_and_set_against_classes_a_teacher(command, tmp_path):
     files = []
     for seed, (ours, theirs) in enumerate([([0.5, 0.6], [0.4, 0.6]), ([0.7, 0.7], [0.5, 0.5])]):
         rows = [
-            {"backbone": "net", "source": source, "accuracies": found}
+            {"backbone": "net", "source": source, "accuracy_mean": statistics.fmean(found)}
             for source, found in (("random", theirs), ("distilled", ours), ("random_images", [0.5, 0.5]))
         ]
         content = {"dataset": "set", "ipc": 5, "classes": 20, "teachers": {"a": {}, "b": {}}, "students": rows}
@@ -57,13 +57,12 @@ def test_gains_are_paired_and_set_against_classes_a_teacher(command, tmp_path):
         files[-1].with_name("settings.json").write_text(json.dumps({"seed": seed, "steps": 3}))
     done = command("benchmarks/gain.py", *map(str, files), "--to", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
-    assert "set, ipc 5, C/M 10.0, as many bytes: +12.5 ± 15.2" in done.stdout
-    assert "set, ipc 5, C/M 10.0, as many images: +12.5 ± 15.2" in done.stdout
+    assert "set, ipc 5, C/M 10.0, as many bytes: +12.5 ± 95.3" in done.stdout
+    assert "set, ipc 5, C/M 10.0, as many images: +12.5 ± 95.3" in done.stdout
     with (tmp_path / "out" / "gain.csv").open() as table:
         of_images, point = csv.DictReader(table)
     assert (of_images["rival"], point["rival"]) == ("random_images", "random")
-    gains = [0.1, 0.0, 0.2, 0.2]
-    half = 3.182 * statistics.stdev(gains) / 2  # Student's t of 3 degrees of freedom, 97.5 %
+    half = 12.706 * statistics.stdev([0.05, 0.2]) / 2**0.5  # two sets: Student's t of 1 degree of freedom, 97.5 %
     assert (float(point["gain"]), float(point["half"])) == pytest.approx((0.125, half), rel=1e-3)
     assert (tmp_path / "out" / "gain.png").read_bytes().startswith(b"\x89PNG")
     files[1].with_name("settings.json").write_text(json.dumps({"seed": 1, "steps": 4}))
