@@ -8,35 +8,32 @@ from torch import Tensor
 from infer import ufc
 from infer.methods.given import Given, Naturals, made
 
-_IMAGES = 100
 
+def naturals(
+    given: Given, steps: int, lr: float, bn_weight: float, first_weight: float, batch: int, jitter: int
+) -> Naturals:
+    """Images of the first teacher, in batches of about ``batch``, as many of every class: one of each where classes are
+    more.
 
-def naturals(given: Given, steps: int, lr: float, bn_weight: float, jitter: int) -> Naturals:
-    """Images of the first teacher: row after row, each row one image of every class in one batch, as they have it.
-
-    The objective is that of infer/ufc.py with the images themselves as variables: cross-entropy and BatchNorm distance
-    of a batch of all classes. Kept at 8 bits.
+    The objective is that of infer/ufc.py with the images themselves as variables: cross-entropy and the BatchNorm
+    distance of a batch. Kept at 8 bits.
     """
-    classes = len(given.picks)
-    objective = ufc.Objective(given.teachers[0], bn_weight, 1.0).to(given.device)
+    objective = ufc.Objective(given.teachers[0], bn_weight, first_weight).to(given.device)
     draw = torch.Generator().manual_seed(given.seed)
-    rounds: list[Tensor] = []
-    at_once = max(1, _IMAGES // classes)
-    for first in range(0, given.rows, at_once):
-        rows = min(at_once, given.rows - first)
-        rounds.append(_optimised(given, objective, rows, draw, steps, lr, jitter))
-    return made(given, torch.cat(rounds).transpose(0, 1))
+    rows = torch.arange(given.rows).split(max(1, batch // len(given.picks)))
+    images = [_optimised(given, objective, len(some), draw, steps, lr, jitter) for some in rows]
+    return made(given, torch.cat(images).transpose(0, 1))
 
 
 def _optimised(
     given: Given, objective: ufc.Objective, rows: int, draw: torch.Generator, steps: int, lr: float, jitter: int
 ) -> Tensor:
-    """``rows`` independent batches of an image of every class: uint8 [rows, C, ch, H, W]."""
+    """A batch of ``rows`` images of every class: uint8 [rows, C, ch, H, W]."""
     mean, std = (moment.to(given.device).view(-1, 1, 1) for moment in given.data.moments)
     lowest, highest = -mean / std, (1 - mean) / std
-    shape = (rows, len(given.picks), *given.data.train.shape)
-    images = torch.randn(shape, generator=draw).to(given.device).requires_grad_()
-    targets = torch.arange(shape[1], device=given.device).expand(rows, -1)
+    classes = len(given.picks)
+    images = torch.randn((1, rows * classes, *given.data.train.shape), generator=draw).to(given.device).requires_grad_()
+    targets = torch.arange(classes, device=given.device).repeat(rows)[None]
     optimiser = torch.optim.Adam([images], lr, betas=(0.5, 0.9))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
@@ -47,4 +44,5 @@ def _optimised(
         schedule.step()
         with torch.no_grad():
             images.copy_(images.clamp(lowest, highest))
-    return ((images.detach() * std + mean) * 255).round().to(torch.uint8).cpu()
+    levels = ((images.detach() * std + mean) * 255).round().to(torch.uint8).cpu()
+    return levels.view(rows, classes, *levels.shape[2:])
