@@ -13,6 +13,8 @@ from typing import Any
 
 from infer.assemble import Assembly
 from infer.budget import published_images
+from infer.data import Splits
+from infer.data.pictures import stratified
 from infer.schema import DistillConfig, backbone
 from infer.store import claim, read_json, write_json
 from infer.students import StudentData, student_steps, train_student
@@ -21,6 +23,12 @@ log = logging.getLogger("infer")
 
 _HELD_OUT = 0.1
 _SEED = 0
+
+
+def check(data: Splits) -> None:
+    """Refuse, before anything is trained, pictures of which none can be held out: a class of one has none to give."""
+    if data.validation is None:
+        stratified(data.train.targets, _HELD_OUT, _SEED)
 
 
 def allocate(assembly: Assembly, seconds: float | None = None) -> tuple[DistillConfig, list[dict[str, Any]]]:

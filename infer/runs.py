@@ -18,8 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from infer import __version__, tracking
-from infer.allocate import allocate
+from infer import __version__, allocate, tracking
 from infer.assemble import RANDOM, Assembly, split_by_images
 from infer.backbones import frozen, load_weights
 from infer.bench import Bench
@@ -153,6 +152,8 @@ def _ready(config: DistillConfig) -> tuple[Path, Bench, dict[str, Any]]:
     if config.budget.by == "images":  # refuses what cannot be split before anything is trained
         split = split_by_images(config, config.method, len(data.classes))
         check(data, split.naturals)
+    if config.budget.choices.values:
+        allocate.check(data)
     bench = Bench(data, config, hardware)
     check_backbones(bench, config.students.backbones)
     backbones = {name: asdict(backbone(name)) for name in config.teachers.backbones + config.students.backbones}
@@ -189,7 +190,7 @@ def _distill(
     teachers = train_teachers(bench)
     compensate = Compensators(bench, teachers, folder)
     assembly = Assembly(bench, data.picks(config.seed), teachers, compensate, folder, settings)
-    config, choices = allocate(assembly, config.report.seconds)
+    config, choices = allocate.allocate(assembly, config.report.seconds)
     assembly = replace(assembly, bench=replace(bench, config=config))
     if before:
         distilled, made = load(file), before

@@ -90,6 +90,12 @@ def test_bytes_leave_no_rest_beside_compensators(config, ipc):
     assert 0 <= sizes["budget"] - sizes["file"] < 400  # an image with its label, and what is spared for the header
 
 
+def test_a_class_that_can_hold_nothing_out_is_told_before_teachers_are_trained(config, tmp_path):
+    with pytest.raises(infer.UserError, match="class number 9 has one picture; a split needs two"):
+        distill(config("distill", "method=random", "budget=auto", "dataset.imbalance=142", "ipc=20"))
+    assert not list(tmp_path.rglob("teacher.safetensors"))
+
+
 def test_too_few_bytes_for_a_natural_of_every_class_are_one_line(config):
     for method in ("random", "herding", "infer"):
         with pytest.raises(
