@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -37,8 +36,8 @@ def allocate(assembly: Assembly, seconds: float | None = None) -> tuple[DistillC
     Every combination of the choices is assembled from nine tenths of the train pictures and taught to one student of
     the first backbone, whose accuracy is measured on the last tenth. The teachers have seen these; the choices share
     that advantage. All of it has a seed of its own: runs of other seeds find the choice made. Of ``seconds`` that are
-    given, no combination is begun that is not expected to end within them; the first always is. What was left out is
-    tried by a later run that gives more of them.
+    given, no combination is begun that is not expected to end within them; the first always is.
+    What is left out stays so: the choice is made once.
     """
     config = assembly.bench.config
     assert isinstance(config, DistillConfig)
@@ -56,9 +55,7 @@ def allocate(assembly: Assembly, seconds: float | None = None) -> tuple[DistillC
         Path(config.output, "distill", whole.data.name, f"{config.method.name}-ipc{config.ipc}", "auto"), settings
     )
     with whole.alone(folder / ".lock", "the choice of the budget"):
-        tried = read_json(folder / "result.json")
-        if tried is None or (tried["left_out"] and (seconds or math.inf) > tried["seconds"]):
-            tried = _try_all(assembly, folder, seconds)
+        tried = read_json(folder / "result.json") or _try_all(assembly, folder, seconds)
     best = max(tried["choices"], key=lambda choice: choice["accuracy"])
     choice = {key: best[key] for key in choices}
     log.info("budget: %s did best on held-out pictures (%s)", _named(choice), folder)
@@ -74,9 +71,10 @@ def _try_all(assembly: Assembly, folder: Path, seconds: float | None) -> dict[st
     data = whole.data.held_out(_HELD_OUT, _SEED)
     tried: dict[str, Any] = {"choices": [], "held_out": len(data.test)}
     combinations = [*itertools.product(*choices.values())]
+    began = time.perf_counter()
     for number, values in enumerate(combinations):
         choice = dict(zip(choices, values, strict=True))
-        spent = sum(measured["seconds"] for measured in tried["choices"])
+        spent = time.perf_counter() - began
         if seconds is not None and number and spent * (number + 1) / number > seconds:
             log.warning("budget: %d of %d choices tried, for want of time", number, len(combinations))
             break
@@ -85,7 +83,7 @@ def _try_all(assembly: Assembly, folder: Path, seconds: float | None) -> dict[st
         measured = _measured(replace(assembly, bench=bench, picks=data.picks(_SEED), folder=where))
         log.info("budget: %s: %.2f %% of the held-out pictures", _named(choice), 100 * measured["accuracy"])
         tried["choices"].append({**choice, **measured})
-    tried |= {"left_out": len(combinations) - len(tried["choices"]), "seconds": seconds}
+    tried["left_out"] = len(combinations) - len(tried["choices"])
     write_json(folder / "result.json", tried)
     return tried
 

@@ -92,7 +92,7 @@ class Assembly:
             return self._labelled(self._compensated(*self._coded(naturals), split))
         one = self._unlabelled(Naturals(*self.bench.data.train[self.picks[0][:1]]))
         header = len(one.to_bytes()) - self._image + _SLACK
-        return self._within(method, config.ipc * classes * self._image - header)
+        return self._within(method, config.ipc * classes * self._image - header, least=classes)
 
     def rival(self, kind: str, room: int) -> DistilledSet:
         """Random naturals with labels of ``kind``, of no chosen views, and the configured coding, in ``room`` bytes
@@ -110,9 +110,9 @@ class Assembly:
         config = replace(self._config, labels=replace(self._config.labels, kind=kind, candidates=1))
         return replace(self, bench=replace(self.bench, config=config))
 
-    def _within(self, method: MethodConfig, room: int) -> DistilledSet:
-        """As many naturals, with their compensators and labels, as ``room`` bytes hold. A codec's size is found by
-        trying."""
+    def _within(self, method: MethodConfig, room: int, least: int = 1) -> DistilledSet:
+        """As many naturals, with their compensators and labels, as ``room`` bytes hold; :class:`UserError` where they
+        are fewer than the ``least``. A codec's size is found by trying."""
         data, classes = self.bench.data, len(self.bench.data.classes)
         per_round = len(self._config.teachers.backbones) if method.compensators else 0
         if self._config.labels.kind == "views":
@@ -145,10 +145,11 @@ class Assembly:
                 break
             if count > len(naturals.targets):  # this method's images are cheaper than random ones
                 naturals = self._naturals(method, min(len(data.train), math.ceil(_SPARE * count)))
-        if best is None or fits < classes:
+        if best is None or fits < least:
+            smaller = " or a smaller labels.share" if self._config.labels.kind == "views" else ""
             raise UserError(
                 f"ipc={self._config.ipc}: {fits} naturals fit beside the labels, fewer than the {classes} classes; "
-                "choose a larger ipc or a smaller labels.share"
+                f"choose a larger ipc{smaller}"
             )
         rounds = len(best[1]) // classes if per_round else 0
         split = Split(classes, rounds, per_round, len(best[1]) - rounds * classes)

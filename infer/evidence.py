@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
+from scipy.special import stdtrit
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
@@ -84,6 +85,7 @@ def evidence(sets: Sets, rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, A
     log.info("evidence for the report: what students of %s decide", ", ".join(REPORTED))
     found: dict[str, Any] = {"student": student, "level": LEVEL, "test_pictures": len(inquiry.targets)}
     found["seeds"] = inquiry.rows["distilled"]["seeds"]
+    found["real_coded"] = sets.assembly.real_coded
     found["rarest"] = int(sets.assembly.bench.data.class_shares.argmin())
     found["loss"] = inquiry.loss()
     found["mixed_in"] = _MIXED_IN
@@ -154,8 +156,9 @@ class _Inquiry:
         """What the student of the file lacks of that of the real set, in 0 to 1, and its interval.
 
         Each test picture is asked of both: the interval is that of the mean of their differences (of those over
-        seeds), widened by the spread of the students, and tells how far other test pictures and other students would
-        have moved it. Classes count alike where training was.
+        seeds), widened by that of the difference of the students' means (Student's t), and tells how far other test
+        pictures and other students would have moved it; of one student it cannot say so. Classes count alike where
+        training was.
         """
         right = {source: (logits.argmax(-1) == self.targets).float().mean(0) for source, logits in self.logits.items()}
         difference = right["real"] - right["distilled"]
@@ -163,11 +166,13 @@ class _Inquiry:
         counts = self.targets.bincount().float()
         weight = 1 / counts[self.targets] / (counts > 0).sum() if balanced else torch.ones(()) / len(difference)
         mean = float((weight * difference).sum())
-        variance = float((weight**2 * (difference - mean) ** 2).sum())
-        for source in ("real", "distilled"):
-            each = (weight * (self.logits[source].argmax(-1) == self.targets)).sum(1)
-            variance += float(each.var()) / len(each) if len(each) > 1 else 0.0
-        half = _Z * math.sqrt(variance)
+        half = _Z * math.sqrt(float((weight**2 * (difference - mean) ** 2).sum()))
+        students = [
+            (weight * (self.logits[source].argmax(-1) == self.targets)).sum(1) for source in ("real", "distilled")
+        ]
+        if (count := len(students[0])) > 1:
+            error = math.sqrt(sum(float(each.var()) for each in students) / count)
+            half = math.hypot(half, float(stdtrit(2 * count - 2, (1 + LEVEL) / 2)) * error)
         own = {source: float((weight * right[source]).sum()) for source in REPORTED}
         return {**own, "points": mean, "low": mean - half, "high": mean + half, "balanced": balanced}
 

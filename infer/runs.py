@@ -163,7 +163,9 @@ def _ready(config: DistillConfig) -> tuple[Path, Bench, dict[str, Any]]:
 
 
 def _explained(config: DistillConfig, folder: Path, result: Mapping[str, Any]) -> bool:
-    return not config.report.language or ((folder / "exhibits.safetensors").is_file() and "evidence" in result)
+    """Whether a report that is asked for has all it rests on; the evidence of an older version is taken again."""
+    known = (folder / "exhibits.safetensors").is_file() and "real_coded" in result.get("evidence", {})
+    return not config.report.language or known
 
 
 def _reported(config: DistillConfig, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -249,10 +251,7 @@ def _facts(assembly: Assembly, distilled: DistilledSet, size: int) -> dict[str, 
         },
         "recipe": asdict(config.recipe.student),
         "command": os.environ.get(COMMAND) or shlex.join(["python", *sys.orig_argv[1:]]),
-        "bytes": {
-            **asdict(distilled.ledger(config.ipc, data.train_bytes, size)),
-            "real_coded": assembly.real_coded,
-        },
+        "bytes": asdict(distilled.ledger(config.ipc, data.train_bytes, size)),
         "images": {
             "natural_per_class": len(distilled.naturals) / classes,
             "naturals": distilled.targets.bincount(minlength=classes).tolist(),

@@ -97,8 +97,7 @@ class StudentData:
 
 
 def student_steps(bench: Bench, images: int, teachers: int, dynamic: bool) -> int:
-    """Steps that so many ``images`` are trained on for, every row of a table alike; dynamic labels take M + 1 times
-    fewer."""
+    """The recipe's steps, or its epochs of so many ``images``; dynamic labels take M + 1 times fewer."""
     recipe = bench.config.recipe.student
     steps = recipe.steps or (recipe.epochs or 0) * math.ceil(images / recipe.batch)
     return max(1, steps // (teachers + 1)) if dynamic else steps

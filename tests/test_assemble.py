@@ -105,7 +105,7 @@ def test_too_few_bytes_for_a_natural_of_every_class_are_one_line(config):
 
 
 def test_students_of_every_method_take_as_many_steps(config):
-    """Though recipes count epochs, and methods make 40, 60 and hundreds of images to pass over."""
+    """Though recipes count epochs, and every method makes another number of images to pass over."""
     steps = set()
     for words in (["method=infer"], ["method=random"], ["method=infer_plus", "labels.scout=5"]):
         words += ["ipc=20", "recipe.student.steps=null", "recipe.student.epochs=2", "students.seeds=1"]

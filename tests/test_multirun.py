@@ -27,6 +27,13 @@ def test_a_sweep_ends_with_a_table_and_a_plot(command, tmp_path):
     assert all(row["students"] == row["pairs"] == "2" for row in distilled)
     assert all(float(row["against_random"]) == 0 for row in distilled[:2])  # it is that very set
     assert (table.parent / "digits-convnet_narrow.png").exists()
+    fewer = command(*words, "seed=0,1", "students.sources=[distilled]")  # the runs are found; their tables have more
+    assert fewer.returncode == 0, fewer.stderr
+    (other,) = {*tmp_path.glob("sweeps/*/table.csv")} - {table}
+    with other.open() as content:
+        rows = list(csv.DictReader(content))
+    assert {row["source"] for row in rows} == {"distilled"}
+    assert [row["pairs"] for row in rows] == ["", "", "2", "2"]  # herding's rival is now method=random
 
 
 def test_multirun_makes_a_run_for_every_combination_that_can_be_made(command, tmp_path):

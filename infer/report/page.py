@@ -137,6 +137,7 @@ UNITS: dict[str, Callable[[Any], str]] = {
     "hours": lambda value: _seconds(3600 * value),
     "kwh": lambda value: f"{value:.2f} kWh",
     "watts": lambda value: f"{value:.0f} W",
+    "tenth": lambda value: f"{value:.1f}",
     "times": lambda value: f"{value:.0f}",
     "number": lambda value: f"{value:.3g}",
     "hundredth": lambda value: f"{value:.2f}",

@@ -70,9 +70,7 @@ def lines(results: Sequence[tuple[str, Result]]) -> list[Line]:
             cells.setdefault(key, []).append((row, result))
     made = []
     for (dataset, setting, ipc, backbone, source), found in cells.items():
-        taught: dict[
-            str, float
-        ] = {}  # by where they lie: runs share the students of the real set, and each counts once
+        taught: dict[str, float] = {}  # by where they lie: of the real set's students, which runs share, each once
         for row, _ in found:
             taught |= dict(zip(row["weights"], row["accuracies"], strict=True))
         accuracies = list(taught.values())

@@ -35,11 +35,11 @@ def decide(result: Mapping[str, Any], report: ReportConfig) -> dict[str, Any]:
         "file_seconds": file,
         "real_seconds": real,
         "times_smaller": result["bytes"]["real"] / result["bytes"]["file"],
-        "times_smaller_coded": result["bytes"]["real_coded"] / result["bytes"]["file"],
+        "times_smaller_coded": result["evidence"]["real_coded"] / result["bytes"]["file"],
     }
     loss, tolerance = result["evidence"]["loss"], report.tolerance / 100
     within, cheaper = loss["points"] <= tolerance, cost["hours_file"] < cost["hours_real"]
-    small = result["bytes"]["file"] < _SMALL * result["bytes"]["real_coded"]
+    small = result["bytes"]["file"] < _SMALL * result["evidence"]["real_coded"]
     return {
         "report": asdict(report),
         "cost": cost,
