@@ -173,9 +173,9 @@ def _draw(jobs: list[dict[str, Any]], folder: Path) -> None:
     print("table and plots:", *sweep.write(results, folder), sep="  ")
 
 
-def _asked(result: dict[str, Any], config: schema.BaseConfig) -> dict[str, Any]:
+def _asked(result: dict[str, Any] | None, config: schema.BaseConfig) -> dict[str, Any] | None:
     """Without the rows that another command brought into the run's table."""
-    if "students" not in result:
+    if not result or "students" not in result:
         return result
     return {**result, "students": [row for row in result["students"] if row["source"] in config.students.sources]}
 
