@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from infer.assemble import Assembly
-from infer.budget import published_images
 from infer.data import Splits
 from infer.data.pictures import stratified
 from infer.schema import DistillConfig, backbone
 from infer.store import claim, read_json, write_json
-from infer.students import StudentData, student_steps, train_student
+from infer.students import StudentData, table_steps, train_student
 
 log = logging.getLogger("infer")
 
@@ -99,9 +98,7 @@ def _measured(assembly: Assembly) -> dict[str, Any]:
     began = time.perf_counter()
     distilled = assembly.of(config.method)
     lessons = StudentData.of_set(distilled, [teacher.network for teacher in assembly.teachers])
-    dynamic = distilled.header.labels == "dynamic"
-    images = published_images(config.ipc, len(bench.data.classes), len(assembly.teachers))
-    steps = student_steps(bench, images, len(assembly.teachers), dynamic)
+    steps = table_steps(bench, distilled.header.labels == "dynamic")
     name = config.students.backbones[0]
     taught = train_student(bench, f"{name}-auto", backbone(name), lessons, steps, _SEED, assembly.folder)
     measured = {

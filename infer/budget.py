@@ -56,8 +56,8 @@ def infer_split(ipc: int, classes: int, teachers: int, fill: bool = False) -> Sp
 def published_images(ipc: int, classes: int, teachers: int) -> int:
     """Images that a student sees of the published split, stored and composed; naturals where ``ipc`` is too small for
     it. Epochs are passes over so many images for every method and budget, so that none is trained for longer."""
-    rounds = ipc * classes // (classes + teachers)
-    return rounds * classes * (1 + teachers) or ipc * classes
+    split = infer_split(ipc, classes, teachers, fill=True)
+    return split.rounds * classes + split.composed or split.extra
 
 
 def natural_split(images: int, classes: int) -> Split:

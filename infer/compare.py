@@ -12,11 +12,10 @@ from typing import Any
 
 from infer.assemble import Assembly
 from infer.bench import Bench
-from infer.budget import published_images
 from infer.distilled import DistilledSet
 from infer.schema import SOURCES, BaseConfig, backbone
 from infer.store import claim
-from infer.students import WEIGHTS, StudentData, student_steps, train_student
+from infer.students import WEIGHTS, StudentData, table_steps, train_student
 
 log = logging.getLogger("infer")
 
@@ -58,8 +57,7 @@ def compare(sets: Sets, folder: Path, known: Sequence[Mapping[str, Any]] = ()) -
     bench, config = sets.assembly.bench, sets.assembly.bench.config
     networks = [teacher.network for teacher in sets.assembly.teachers]
     count = config.students.seeds
-    images = published_images(config.ipc, len(bench.data.classes), len(networks))
-    steps = student_steps(bench, images, len(networks), sets.distilled.header.labels == "dynamic")
+    steps = table_steps(bench, sets.distilled.header.labels == "dynamic")
     rows = list(known)
     wanted = missing(config, rows)
     for source in _SETS:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from infer.backbones import save_weights
 from infer.bench import Bench
+from infer.budget import published_images
 from infer.data import Pictures, Splits, Streamed
 from infer.data.pictures import shares
 from infer.distilled import DistilledSet
@@ -101,6 +102,14 @@ def student_steps(bench: Bench, images: int, teachers: int, dynamic: bool) -> in
     recipe = bench.config.recipe.student
     steps = recipe.steps or (recipe.epochs or 0) * math.ceil(images / recipe.batch)
     return max(1, steps // (teachers + 1)) if dynamic else steps
+
+
+def table_steps(bench: Bench, dynamic: bool) -> int:
+    """Steps of every student of a table, whatever its method made: epochs are of the published split's images."""
+    config = bench.config
+    teachers = len(config.teachers.backbones)
+    images = published_images(config.ipc, len(bench.data.classes), teachers)
+    return student_steps(bench, images, teachers, dynamic)
 
 
 def train_student(
