@@ -7,7 +7,7 @@ import math
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -214,7 +214,7 @@ class Assembly:
             temperature=1.0 if kind == "hard" else config.recipe.student.temperature,
             compensators_per_round=per_round,
             label_bytes=sum(sizes) if kind == "dynamic" else 0,
-            views=asdict(self._views(1)) if kind == "views" else None,
+            views=self._views(1).header if kind == "views" else None,
             provenance=provenance,
         )
         none = torch.empty(0, *naturals.images.shape[1:], dtype=torch.int8)
@@ -234,6 +234,7 @@ class Assembly:
             config.seed,
             mixing=config.labels.mixing,
             candidates=config.labels.candidates,
+            compensators=config.labels.compensators,
             **self.bench.augmentation,
         )
 
@@ -245,7 +246,7 @@ class Assembly:
         if header.views is None:
             return replace(bare, labels=self._labels(bare).half())
         views = self._views(bare.pool)
-        viewed = replace(bare, header=replace(header, views=asdict(views)))
+        viewed = replace(bare, header=replace(header, views=views.header))
         if views.candidates > 1:
             viewed = replace(viewed, choices=self._most_telling(viewed))
         return replace(viewed, labels=quantise(self._labels(viewed)))

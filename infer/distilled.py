@@ -32,7 +32,7 @@ from infer.errors import UserError
 from infer.labels import distribution
 from infer.published import SCHEME, fetch
 from infer.store import write_bytes
-from infer.views import Drawn, Views, bits, dequantise, pack, unpack
+from infer.views import MOST_COMPENSATORS, Drawn, Views, bits, dequantise, pack, unpack
 
 VERSION = 2
 _LARGEST_SIDE = 4096
@@ -341,8 +341,10 @@ def _views_in_range(views: Any) -> bool:
     known = {"count": int, "pool": int, "seed": int, "crop": int, "flip": bool, "mixing": str, "candidates": int}
     return (
         isinstance(views, dict)
-        and set(views) == {*known, "resized_crop"}
+        and set(views) - {"compensators"} == {*known, "resized_crop"}
         and all(type(views[name]) is kind for name, kind in known.items())
+        and type(views.get("compensators", 0)) is int
+        and 0 <= views.get("compensators", 0) <= MOST_COMPENSATORS
         and views["count"] > 0
         and views["pool"] > 0
         and views["seed"] >= 0

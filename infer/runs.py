@@ -317,6 +317,8 @@ def decisive(config: BaseConfig) -> dict[str, Any]:
     for key in ("output", "logger", "trainer", "dataset", "distill", "published", "report", "tune", "dry_run"):
         content.pop(key, None)
     content["students"].pop("sources")
+    if not content["labels"]["compensators"]:  # runs of before there were any are known without them
+        del content["labels"]["compensators"]
     return content
 
 

@@ -219,6 +219,7 @@ class LabelsChoices:
 
     share: list[float] | None = None
     candidates: list[int] | None = None
+    compensators: list[int] | None = None
     mixing: list[str] | None = None
 
 
@@ -297,6 +298,7 @@ class LabelsConfig:
     share: float = MISSING
     mixing: str = MISSING
     candidates: int = MISSING
+    compensators: int = MISSING
     scout: int = MISSING
 
     def _check(self, at: str) -> None:
@@ -304,6 +306,7 @@ class LabelsConfig:
         _within(f"{at}share", self.share, 1e-4, 100)
         _one_of(f"{at}mixing", self.mixing, ["mixup", "cutmix", "none"])
         _one_of(f"{at}candidates", self.candidates, [1, 2, 4, 16, 256])
+        _within(f"{at}compensators", self.compensators, 0, 256)
         _within(f"{at}scout", self.scout, 1, 10**7)
         _one_of(f"{at}space", self.space, ["logits", "probabilities"])
 

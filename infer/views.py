@@ -3,28 +3,36 @@
 A view is two images of the pool (naturals and composed), each cropped and flipped, mixed with each other. Which two,
 where cut and how mixed follows from the seed; only the teachers' label of the result is stored, C bytes. Of several
 candidates the most telling may be chosen, for some bits more: which one it was.
+
+Compensators too may come from the seed, shared by all classes and views: smooth and random ones, which take no byte.
+What the teachers see in the images that they make, the label says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from infer import ufc
 from infer.augment import DRAWS, augment
 from infer.mixing import blend
 
 LEVELS = 255
+MOST_COMPENSATORS = 256
+_GRID = 4  # points a side between which a compensator of the seed is interpolated
+_REACH = 52  # pixel levels it departs by at most; 20 is then its standard deviation
+_SECOND = 2**64  # the second word of a Philox key: a stream of its own
 
 
 class Drawn(NamedTuple):
-    """Of each view: its two images in the pool, int64 [V]; what befalls each, float32 [V, DRAWS]; the weight of the
-    first, [V], and the place of a box, [V, 2]."""
+    """Of each view: its two images in the pool, int64 [V]; what befalls each, float32 [V, DRAWS], and one more where
+    it meets a compensator; the weight of the first, [V], and the place of a box, [V, 2]."""
 
     first: Tensor
     second: Tensor
@@ -40,7 +48,8 @@ class Views:
 
     The numbers are the raw stream of NumPy's Philox generator, which NumPy promises not to change, and not a library's
     distributions, which may: a file must mean the same in ten years. Every image is the first of as many views as any
-    other, within one; the weight of the first is uniform in 0 to 1.
+    other, within one; the weight of the first is uniform in 0 to 1. Every other image, as the seed has it, meets one of
+    so many ``compensators``.
     """
 
     count: int
@@ -51,6 +60,12 @@ class Views:
     resized_crop: float | None
     mixing: str
     candidates: int = 1
+    compensators: int = 0
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Our arguments, as a file's header has them: without ``compensators`` where there are none, as in old ones."""
+        return {name: value for name, value in asdict(self).items() if value or name != "compensators"}
 
     def drawn(self, choices: Tensor | None = None) -> Drawn:
         """All views' draws: of each the candidate that ``choices`` int64 [V] names, the first where None."""
@@ -68,7 +83,8 @@ class Views:
         stream = np.random.Philox(key=self.seed)
         passes = -(-count // self.pool)
         order = np.argsort(_uniform(stream, passes, self.pool), axis=1, kind="stable").reshape(-1)[:count]
-        own, other = _uniform(stream, count, DRAWS), _uniform(stream, count, DRAWS)
+        each = DRAWS + bool(self.compensators)
+        own, other = _uniform(stream, count, each), _uniform(stream, count, each)
         rest = _uniform(stream, count, 4)
         second = (rest[:, 0] * self.pool).astype(np.int64)
         floats = (torch.from_numpy(part).float() for part in (own, other, rest[:, 1], rest[:, 2:]))
@@ -80,13 +96,33 @@ class Views:
         ``of_pool`` gives the pool's images at positions; ``drawn`` is ours, on the device where they lie.
         """
         first, second, first_draws, second_draws, weight, corner = (part[numbers] for part in drawn)
-        seen = augment(of_pool(first), first_draws, self.crop, self.flip, self.resized_crop)
+        seen = self._augmented(of_pool(first), first_draws)
         if self.mixing != "none":
-            partners = augment(of_pool(second), second_draws, self.crop, self.flip, self.resized_crop)
+            partners = self._augmented(of_pool(second), second_draws)
             if self.mixing == "mixup":
                 seen, partners = seen.float(), partners.float()
             seen, _ = blend(seen, partners, self.mixing, weight, corner)
         return seen.round().to(torch.uint8) if seen.is_floating_point() else seen
+
+    def _augmented(self, images: Tensor, draws: Tensor) -> Tensor:
+        if self.compensators:
+            levels = _smooth(self.compensators, self.seed, *images.shape[1:], images.device)
+            which = (draws[:, DRAWS] * 2 * self.compensators).long().clamp(max=self.compensators)
+            images = ufc.compose(images.short(), levels[which]).to(torch.uint8)
+        return augment(images, draws, self.crop, self.flip, self.resized_crop)
+
+
+@lru_cache(maxsize=2)
+def _smooth(count: int, seed: int, channels: int, height: int, width: int, device: torch.device) -> Tensor:
+    """The seed's compensators and a last one of zeros, int16 [count + 1, ch, H, W], in pixel levels: interpolated
+    between uniform numbers at the points of a grid, in float64 and then to whole levels."""
+    points = 2 * _uniform(np.random.Philox(key=seed + _SECOND), count, channels, _GRID, _GRID) - 1
+    rows, columns = (
+        np.maximum(0, 1 - np.abs(np.linspace(0, _GRID - 1, side)[:, None] - np.arange(_GRID)))
+        for side in (height, width)
+    )
+    levels = np.rint(_REACH * np.einsum("hi,ncij,wj->nchw", rows, points, columns)).astype(np.int16)
+    return torch.from_numpy(np.concatenate([levels, np.zeros_like(levels[:1])])).to(device)
 
 
 def _uniform(stream: np.random.Philox, *shape: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from conftest import files
 import infer
 from infer.assemble import Assembly
 from infer.methods import infer_plus
-from infer.runs import distill
+from infer.runs import decisive, distill
 from infer.ufc import normalise
 
 
@@ -134,6 +134,25 @@ def test_chosen_views_and_compensators_of_coded_naturals(config, tmp_path):
     file.write_bytes(content)
     with pytest.raises(infer.UserError, match="cannot be decoded"):
         infer.load(file)
+
+
+def test_compensators_of_the_seed_take_no_byte_and_the_rival_has_them_too(config, tmp_path):
+    words = ["method=random", "budget=raw", "labels=views", "students.seeds=1", "ipc=20"]
+    spied = {}
+    for count in (0, 8):
+        more = [f"labels.compensators={count}", f"output={tmp_path / str(count)}"]
+        assert ("compensators" in decisive(config("distill", *words, *more))["labels"]) == (count > 0)
+        spied[count] = distill(config("distill", *words, *more, "students.sources=[distilled,random]"))
+    without, made = (infer.load(files(tmp_path / str(count))[0]) for count in (0, 8))
+    assert (without.views.compensators, made.views.compensators) == (0, 8)
+    assert without.payload == made.payload
+    assert not torch.equal(without.labels, made.labels)
+    ours, rival = spied[8]["students"]
+    assert ours["accuracy_mean"] == rival["accuracy_mean"]  # the same seed's pictures and views: the same set
+    bad = tmp_path / "bad.safetensors"
+    replace(made, header=replace(made.header, views={**made.header.views, "compensators": 10**6})).save(bad)
+    with pytest.raises(infer.UserError, match="out of range"):
+        infer.load(bad)
 
 
 def test_of_every_view_the_candidate_is_kept_that_tells_most(config, tmp_path, monkeypatch):

@@ -49,6 +49,26 @@ def test_a_view_without_crop_flip_and_mixing_is_the_image():
     assert torch.equal(views.images(drawn, lambda numbers: pool[numbers], torch.arange(12)), pool[drawn.first])
 
 
+def test_the_seeds_compensators_are_smooth_the_same_for_ever_and_on_every_other_image():
+    """The digest was taken when they came: a change of it makes every file that has them wrong."""
+    whole = {**PLAIN, "crop": 0, "flip": False, "mixing": "none"}
+    views = Views(count=2000, pool=1, compensators=64, **whole)
+    grey = torch.full((1, 3, 32, 32), 128, dtype=torch.uint8)
+    seen = views.images(views.drawn(), lambda numbers: grey[numbers], torch.arange(2000))
+    assert hashlib.sha256(seen.numpy().tobytes()).hexdigest()[:16] == "dddd2bb308fc4fe8"
+    levels = seen.short() - 128
+    assert 0.45 < (levels != 0).any(dim=(1, 2, 3)).float().mean() < 0.55
+    assert len(levels.unique(dim=0)) == 65
+    assert levels.diff(dim=-1).abs().max() <= 11  # 2 * 52 levels over a third of 31 pixels
+    assert 18 < levels[(levels != 0).any(dim=(1, 2, 3))].float().std() < 22
+
+
+def test_a_header_without_compensators_is_that_of_old_files():
+    assert "compensators" not in Views(count=1, pool=1, **PLAIN).header
+    views = Views(count=1, pool=1, compensators=8, **PLAIN)
+    assert Views(**views.header) == views
+
+
 def test_a_choice_names_the_candidate():
     views = Views(count=10, pool=7, candidates=4, **PLAIN)
     candidates = [views.drawn(torch.full((10,), number)) for number in range(4)]
