@@ -347,7 +347,7 @@ def _views_in_range(views: Any) -> bool:
         and 0 <= views.get("compensators", 0) <= MOST_COMPENSATORS
         and views["count"] > 0
         and views["pool"] > 0
-        and views["seed"] >= 0
+        and 0 <= views["seed"] < 2**64
         and 1 <= views["candidates"] <= 256
         and 0 <= views["crop"] <= _LARGEST_SIDE
         and views["mixing"] in ("mixup", "cutmix", "none")

@@ -180,6 +180,9 @@ def test_the_readmes_table_of_methods_is_the_recorded_sweep():
         assert row["students"] == "3"
     for figures in cells.values():
         assert f"| {' | '.join(figures.get(ipc, 'too small to split') for ipc in ('1', '10', '50'))} |" in text
+    again = [row for row in table("cifar10-jpeg-sre2l/table.csv") if row["source"] == "distilled"]
+    one, ten, fifty = (figure(row["accuracy"], row["std"]) for row in again)
+    assert f"came to {one}, {ten} and {fifty}." in text
 
 
 @pytest.mark.parametrize(
