@@ -219,7 +219,6 @@ class LabelsChoices:
 
     share: list[float] | None = None
     candidates: list[int] | None = None
-    compensators: list[int] | None = None
     mixing: list[str] | None = None
 
 
