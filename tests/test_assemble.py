@@ -138,22 +138,23 @@ def test_chosen_views_and_compensators_of_coded_naturals(config, tmp_path):
 
 def test_compensators_of_the_seed_take_no_byte_and_the_rival_has_them_too(config, tmp_path):
     words = ["method=random", "budget=raw", "labels=views", "students.seeds=1", "ipc=20"]
-    spied = {}
+    results = {}
     for count in (0, 8):
         more = [f"labels.compensators={count}", f"output={tmp_path / str(count)}"]
         assert ("compensators" in decisive(config("distill", *words, *more))["labels"]) == (count > 0)
-        spied[count] = distill(config("distill", *words, *more, "students.sources=[distilled,random]"))
+        results[count] = distill(config("distill", *words, *more, "students.sources=[distilled,random]"))
     without, made = (infer.load(files(tmp_path / str(count))[0]) for count in (0, 8))
     assert (without.views.compensators, made.views.compensators) == (0, 8)
     assert (made.label_bytes, len(made.compensators)) == (without.label_bytes, 0)
     assert 0 <= len(without.naturals) - len(made.naturals) <= 1  # for a longer header
     assert not torch.equal(without.labels, made.labels)
-    ours, rival = spied[8]["students"]
+    ours, rival = results[8]["students"]
     assert ours["accuracy_mean"] == rival["accuracy_mean"]  # the same seed's pictures and views: the same set
     bad = tmp_path / "bad.safetensors"
-    replace(made, header=replace(made.header, views={**made.header.views, "compensators": 10**6})).save(bad)
-    with pytest.raises(infer.UserError, match="out of range"):
-        infer.load(bad)
+    for foreign in ({"compensators": 10**6}, {"seed": 2**64}):
+        replace(made, header=replace(made.header, views={**made.header.views, **foreign})).save(bad)
+        with pytest.raises(infer.UserError, match="out of range"):
+            infer.load(bad)
 
 
 def test_of_every_view_the_candidate_is_kept_that_tells_most(config, tmp_path, monkeypatch):
