@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 
 from infer import __version__, coding, ufc
@@ -24,6 +22,7 @@ from infer.errors import UserError
 from infer.fitting import forget
 from infer.labels import Ensemble
 from infer.methods import METHODS, Given, Naturals, check, infer_plus
+from infer.progress import shown
 from infer.schema import BaseConfig, MethodConfig, backbone
 from infer.store import digest
 from infer.students import StudentData, teach
@@ -259,7 +258,7 @@ class Assembly:
         for number in range(views.candidates):
             log.info("what views tell: candidate %d of %d of %d views", number + 1, views.candidates, views.count)
             candidates = replace(viewed, choices=torch.full((views.count,), number))
-            batches = _shown(torch.arange(views.count), "what views tell")
+            batches = shown(torch.arange(views.count).split(_BATCH), "what views tell")
             told.append(torch.cat([self._telling(candidates.images(some)) for some in batches]))
         return torch.stack(told).argmax(dim=0)
 
@@ -268,7 +267,7 @@ class Assembly:
         header = bare.header
         ensemble = self._ensemble(header.space, header.temperature)
         log.info("labels of %d %s by %d teachers", len(bare), "views" if bare.views else "images", len(self.teachers))
-        batches = _shown(torch.arange(len(bare)), "labels")
+        batches = shown(torch.arange(len(bare)).split(_BATCH), "labels")
         return torch.cat([ensemble(self._inputs(bare.images(some))).cpu() for some in batches])
 
     def _ensemble(self, space: str, temperature: float) -> Ensemble:
@@ -304,8 +303,3 @@ class Assembly:
             scout, _ = teach(bench, f"{name}-scout", backbone(name), data, config.labels.scout, seed, folder)
         forget(folder, "student")  # the next set of this folder has a scout of its own
         return scout.to(bench.hardware.device).eval()
-
-
-def _shown(numbers: Tensor, what: str) -> Iterable[Tensor]:
-    """``numbers`` in batches, with a bar of their progress where there is a terminal."""
-    return track(numbers.split(_BATCH), what, transient=True, disable=not sys.stdout.isatty())

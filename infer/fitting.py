@@ -29,6 +29,7 @@ from infer.data.batches import StepSampler
 from infer.errors import UserError
 from infer.lit import Classifier, CompensatorModule
 from infer.metrics.scores import Scores, scores
+from infer.progress import Lines
 from infer.store import write_bytes
 
 log = logging.getLogger("infer")
@@ -65,25 +66,19 @@ class StageBar(RichProgressBar):
 
 
 class PlainProgress(Callback):
-    """Where there is no terminal to draw a bar on: a line now and then."""
+    """Where there is no terminal to draw a bar on."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
-        self.last = self.started = time.perf_counter()
-        self.first_step = 0
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """A resumed run starts further on."""
-        self.first_step = trainer.global_step
+        self.lines = Lines(self.stage, trainer.max_steps, trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """At most every half a minute."""
-        now = time.perf_counter()
-        if now - self.last > 30 and trainer.is_global_zero:
-            self.last = now
-            a_step = (now - self.started) / (trainer.global_step - self.first_step)
-            left = a_step * (trainer.max_steps - trainer.global_step)
-            log.info("%s: step %d of %d, about %d s left", self.stage, trainer.global_step, trainer.max_steps, left)
+        """One process speaks for all."""
+        if trainer.is_global_zero:
+            self.lines.at(trainer.global_step)
 
 
 class Watch(Callback):

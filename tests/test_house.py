@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from infer import schema
 
 LAYERS = [
-    {"errors", "ufc"},
+    {"errors", "ufc", "progress"},
     {"budget", "mixing", "labels", "store", "augment", "coding", "metrics", "published", "dashboard"},
     {"views"},
     {"distilled", "backbones", "data"},

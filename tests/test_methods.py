@@ -1,10 +1,12 @@
 """What each method stores, against plain statements of what it is to store."""
 
+import logging
 from dataclasses import replace
 
 import pytest
 import torch
 
+from infer import progress
 from infer.backbones import build, frozen
 from infer.data import Pictures, Splits
 from infer.methods import METHODS, Given, herding, infer_plus, k_center, rded
@@ -139,3 +141,14 @@ def test_the_easiest_pictures_are_passed_over_and_no_class_runs_out(given):
     assert METHODS["infer_plus"](uneven, easiest=0.9).targets.bincount().tolist() == [2, 9, 25]
     whole = METHODS["infer_plus"](given, easiest=0.0)
     assert torch.equal(whole.images, METHODS["random"](given).images)
+
+
+def test_images_of_sre2l_tell_how_far_they_are(given, monkeypatch, caplog):
+    monkeypatch.setattr(progress, "_EVERY", -1)
+    with caplog.at_level(logging.INFO, "infer"):
+        METHODS["sre2l"](given, **OPTIONS["sre2l"])  # 12 images, batches of two rows of three classes
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.partition(": step 20 of 20")[0] for line in said[19::20]] == [
+        "images by sre2l, batch 1 of 2",
+        "images by sre2l, batch 2 of 2",
+    ]

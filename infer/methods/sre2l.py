@@ -7,6 +7,7 @@ from torch import Tensor
 
 from infer import ufc
 from infer.methods.given import Given, Naturals, made
+from infer.progress import shown
 
 
 def naturals(
@@ -21,12 +22,22 @@ def naturals(
     objective = ufc.Objective(given.teachers[0], bn_weight, first_weight).to(given.device)
     draw = torch.Generator().manual_seed(given.seed)
     rows = torch.arange(given.rows).split(max(1, batch // len(given.picks)))
-    images = [_optimised(given, objective, len(some), draw, steps, lr, jitter) for some in rows]
+    images = []
+    for number, some in enumerate(rows, 1):
+        stage = f"images by sre2l, batch {number} of {len(rows)}"
+        images.append(_optimised(given, objective, len(some), draw, steps, lr, jitter, stage))
     return made(given, torch.cat(images).transpose(0, 1))
 
 
 def _optimised(
-    given: Given, objective: ufc.Objective, rows: int, draw: torch.Generator, steps: int, lr: float, jitter: int
+    given: Given,
+    objective: ufc.Objective,
+    rows: int,
+    draw: torch.Generator,
+    steps: int,
+    lr: float,
+    jitter: int,
+    stage: str,
 ) -> Tensor:
     """A batch of ``rows`` images of every class: uint8 [rows, C, ch, H, W]."""
     mean, std = (moment.to(given.device).view(-1, 1, 1) for moment in given.data.moments)
@@ -36,7 +47,7 @@ def _optimised(
     targets = torch.arange(classes, device=given.device).repeat(rows)[None]
     optimiser = torch.optim.Adam([images], lr, betas=(0.5, 0.9))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(steps):
+    for _ in shown(range(steps), stage):
         shift = torch.randint(jitter + 1, (2,), generator=draw).tolist()
         optimiser.zero_grad()
         objective(images.roll(shift, dims=(-2, -1)), targets).loss.sum().backward()
