@@ -43,28 +43,29 @@ class Point(NamedTuple):
 
 
 def points(paths: Sequence[Path]) -> list[Point]:
-    """A point for each data set, ipc, student and rival that its runs have, over all seeds; ordered by rival, ipc and
-    classes.
+    """A point for each data set, ipc, student, number of teachers and rival that its runs have, over all seeds; ordered
+    by rival, ipc, and classes a teacher.
 
     Ends with one line where runs of a point differ in more than their seed, or lack a row.
     """
-    groups: dict[tuple[str, int, str], list[tuple[Path, Mapping[str, Any]]]] = {}
+    groups: dict[tuple[str, int, str, int], list[tuple[Path, Mapping[str, Any]]]] = {}
     for path in paths:
         result = json.loads(path.read_text())
         for name in dict.fromkeys(row["backbone"] for row in result["students"]):
-            groups.setdefault((result["dataset"], result["ipc"], name), []).append((path, result))
+            key = result["dataset"], result["ipc"], name, len(result["teachers"])
+            groups.setdefault(key, []).append((path, result))
     made = []
-    for (dataset, ipc, name), group in groups.items():
+    for (dataset, ipc, name, teachers), group in groups.items():
         settings = [json.loads(path.with_name("settings.json").read_text()) | {"seed": None} for path, _ in group]
         if any(other != settings[0] for other in settings):
             raise SystemExit(f"error: {dataset}, ipc {ipc}: runs of different settings; name the files of one command")
         known = {row["source"] for _, result in group for row in result["students"] if row["backbone"] == name}
-        classes, teachers = group[0][1]["classes"], len(group[0][1]["teachers"])
+        classes = group[0][1]["classes"]
         for rival in [source for source in RIVALS if source in known] or [*RIVALS]:
             ours, theirs = ([_row(*found, name, of) for found in group] for of in ("distilled", rival))
             means = statistics.fmean(ours), statistics.fmean(theirs)
             made.append(Point(dataset, ipc, name, rival, classes, teachers, *means, *paired(ours, theirs)))
-    return sorted(made, key=lambda point: ([*RIVALS].index(point.rival), point.ipc, point.classes))
+    return sorted(made, key=lambda point: ([*RIVALS].index(point.rival), point.ipc, point.classes / point.teachers))
 
 
 def _row(path: Path, result: Mapping[str, Any], name: str, source: str) -> float:
@@ -91,6 +92,9 @@ def plot(made: Sequence[Point], path: Path) -> None:
         )
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(xscale="log", xlabel="classes / teachers (C/M)", ylabel="infer - random, points of accuracy")
+    ratios = sorted({point.classes / point.teachers for point in made})
+    axes.set_xticks(ratios, [f"{ratio:.3g}" for ratio in ratios])
+    axes.minorticks_off()
     axes.set_title("What compensators gain: mean and 95 % interval of paired differences")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import statistics
 
 import pytest
@@ -65,6 +66,12 @@ def test_gains_are_paired_and_set_against_classes_a_teacher(command, tmp_path):
     half = 12.706 * statistics.stdev([0.05, 0.2]) / 2**0.5  # two sets: Student's t of 1 degree of freedom, 97.5 %
     assert (float(point["gain"]), float(point["half"])) == pytest.approx((0.125, half), rel=1e-3)
     assert (tmp_path / "out" / "gain.png").read_bytes().startswith(b"\x89PNG")
+    single = tmp_path / "single" / "result.json"  # another number of teachers is another point, further on
+    single.parent.mkdir()
+    single.write_text(json.dumps({**json.loads(files[0].read_text()), "teachers": {"a": {}}}))
+    single.with_name("settings.json").write_text(json.dumps({"seed": 0, "steps": 3, "teachers": 1}))
+    done = command("benchmarks/gain.py", str(single), *map(str, files), "--to", str(tmp_path / "out"))
+    assert re.findall("C/M (.*), as many images", done.stdout) == ["10.0", "20.0"]
     files[1].with_name("settings.json").write_text(json.dumps({"seed": 1, "steps": 4}))
     done = command("benchmarks/gain.py", *map(str, files), "--to", str(tmp_path / "out"))
     assert done.returncode == 1
