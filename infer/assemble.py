@@ -61,15 +61,15 @@ def _rounds(targets: Tensor, split: Split) -> Tensor:
 class Assembly:
     """What all sets of a run have in common.
 
-    ``compensate(naturals uint8 [K, C, ch, H, W], targets int64 [K, C])`` optimises the compensators of K rounds against
-    every teacher: float32 [K, M, ch, H, W], normalised units. ``folder`` is the run's; ``settings`` go into the
-    headers, as where they come from.
+    ``compensate(bench, folder, naturals uint8 [K, C, ch, H, W], targets int64 [K, C])`` optimises the compensators of K
+    rounds against every teacher: float32 [K, M, ch, H, W], normalised units. ``folder`` is the run's; ``settings`` go
+    into the headers, as where they come from.
     """
 
     bench: Bench
     picks: Sequence[Tensor]
     teachers: Sequence[Teacher]
-    compensate: Callable[[Tensor, Tensor], Tensor] | None
+    compensate: Callable[[Bench, Path, Tensor, Tensor], Tensor] | None
     folder: Path
     settings: Mapping[str, Any]
 
@@ -189,7 +189,7 @@ class Assembly:
             return unmet
         assert self.compensate is not None
         met = _rounds(targets, split)
-        u = self.compensate(images[met], targets[met])
+        u = self.compensate(self.bench, self.folder, images[met], targets[met])
         return replace(unmet, compensators=ufc.quantise(u.flatten(0, 1), self.bench.data.moments[1]))
 
     def _unlabelled(self, naturals: Naturals, sheets: tuple[bytes, ...] = (), per_round: int = 0) -> DistilledSet:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
@@ -142,6 +143,6 @@ def load_weights(network: nn.Module, file: Path) -> None:
     """Fill ``network`` from a file of :func:`save_weights`."""
     try:
         network.load_state_dict(from_safetensors(file.read_bytes()))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         cure = "restore it, or remove its folder so that it is trained anew"
         raise UserError(f"{file}: cannot be read as this network's weights; {cure}") from error

@@ -109,12 +109,19 @@ class Bench:
         test = self.data.test
         return test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:_WATCHED]]
 
+    @property
+    def given_moments(self) -> dict[str, Any]:
+        """The mean and std that were given, for an identity; nothing where they are the data's own."""
+        given = self.data.given_moments
+        return {"moments": [moment.tolist() for moment in given]} if given else {}
+
     def identity(self, **more: Any) -> dict[str, Any]:
         """What makes a result on this data the same result, besides ``more``."""
         return {
             "data": self.data.fingerprint,
             **self.augmentation,
             "precision": self.hardware.precision,
+            **self.given_moments,
             **({"balanced": True} if self.balanced else {}),
             **more,
         }

@@ -64,6 +64,9 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
 
     os.environ[schema.COMMAND] = shlex.join(["python", *sys.orig_argv[1:]])
     sys.argv[1:] = [part for word in sys.argv[1:] for part in _spelt_out(word)]
+    of_study = [word for word in sys.argv[1:] if word.startswith("tune.")]
+    if of_study and name == "distill" and not any(word.startswith("tune=") for word in sys.argv[1:]):
+        _fail(f"{of_study[0]}: no study is asked for; add tune=default, or another of conf/tune/")
     helped = {"--help", "-h"}.intersection(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over and does not print them
     try:
@@ -88,7 +91,7 @@ def _spelt_out(word: str) -> list[str]:
     key, given, value = word.partition("=")
     if key == "source" and value.startswith("wandb:"):
         return ["source=distilled", f"source.path='{value}'"]
-    if not given or value.isascii() or set(value) & set("'\"[]{}()"):
+    if not given or word.startswith("-") or value.isascii() or set(value) & set("'\"[]{}()"):
         return [word]
     return [f"{key}=" + ",".join(f"'{part}'" for part in value.split(","))]
 
@@ -241,11 +244,17 @@ def one_line(error: BaseException) -> str:
 
 
 def _unknown_key(key: str) -> UserError:
-    value = next((given.partition("=")[2] for given in sys.argv if given.startswith(f"{key}=")), "")
-    node = OmegaConf.structured(schema.TrainConfig if "train" in Path(sys.argv[0]).name else schema.DistillConfig)
+    words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+    value = next((word.partition("=")[2] for word in words if word.startswith(f"{key}=")), "")
+    name = "train" if "train" in Path(sys.argv[0]).name else "distill"
+    try:  # what groups bring, as in method.options, the others of the words tell
+        with hydra.initialize_config_dir(str(schema.CONF), version_base="1.3"):
+            node = hydra.compose(name, [word for word in words if not word.startswith(f"{key}=")])
+    except (HydraException, OmegaConfBaseException):  # more than one is wrong
+        node = OmegaConf.structured(schema.TrainConfig if name == "train" else schema.DistillConfig)
     above, _, _ = key.rpartition(".")
     for part in filter(None, above.split(".")):
         if part not in node:
-            return choices(key, value, node, given=part)
+            return choices(key, value, map(str, node), given=part)
         node = node[part]
-    return choices(key, value, (f"{above}.{known}" if above else known for known in node), given=key)
+    return choices(key, value, (f"{above}.{known!s}" if above else str(known) for known in node), given=key)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from scipy.special import stdtrit
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from infer.metrics.boundary import Pair, confused_pairs, flips, margins
 from infer.metrics.fidelity import kept
 from infer.metrics.privacy import membership, memorised_fid, nearness
 from infer.schema import REPORTED, backbone
-from infer.store import write_bytes
+from infer.store import read_tensors, write_bytes
 
 log = logging.getLogger("infer")
 
@@ -65,7 +64,7 @@ class Exhibits(NamedTuple):
     @classmethod
     def load(cls, path: Path) -> Exhibits:
         """What :meth:`save` wrote."""
-        content = load_file(path)
+        content = read_tensors(path)
         found = {name.partition(".")[2]: content.pop(name) for name in list(content) if name.startswith("margins.")}
         return cls(margins=found, **content)
 

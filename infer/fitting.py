@@ -47,7 +47,7 @@ class SeededSteps(Callback):
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """Before the step's first draw; processes draw apart unless ``same_on_all``."""
         rank = 0 if self.same_on_all else trainer.global_rank
-        drawn = (self.seed * 1_000_003 + trainer.global_step) * 4099 + rank
+        drawn = ((self.seed * 1_000_003 + trainer.global_step) * 4099 + rank) % 2**63  # torch takes no more
         # Not torch.manual_seed: without a GPU it notes a stack trace for a later one, and takes 3 ms a step.
         torch.default_generator.manual_seed(drawn)
         if torch.cuda.is_initialized():

@@ -107,13 +107,18 @@ def plan(config: DistillConfig) -> dict[str, Any]:
     """What this run would find: its folder, and its state there, finished, unfinished or new. Makes nothing."""
     place, _, settings = _ready(config)
     folder, claimed = find(place, settings)
-    result = read_json(folder / "result.json") if claimed else None
+    result = _kept(folder) if claimed else None
     lacking = missing(config, result["students"]) if result else []
     finished = result and not lacking and _explained(config, folder, result)
     state = "finished" if finished else "unfinished" if claimed else "new"
     to_come = f"   to come: {', '.join(source for _, source in lacking)}" if lacking else ""
     print(f"{state:<12}{folder}{to_come}")
     return {"state": state, "folder": str(folder)}
+
+
+def _kept(folder: Path) -> dict[str, Any] | None:
+    """What the run of that folder came to; None where it, or its file, is not there."""
+    return read_json(folder / "result.json") if (folder / "distilled.safetensors").is_file() else None
 
 
 def make(config: DistillConfig, report: Callable[[int, float], None] | None = None) -> tuple[dict[str, Any], Path]:
@@ -125,7 +130,7 @@ def make(config: DistillConfig, report: Callable[[int, float], None] | None = No
     data, folder = bench.data, claim(place, settings)
     bench = replace(bench, report=report)
     with bench.alone(folder / ".lock", str(folder)):
-        result = read_json(folder / "result.json") if (folder / "distilled.safetensors").is_file() else None
+        result = _kept(folder)
         if result is not None and not missing(config, result["students"]) and _explained(config, folder, result):
             log.info("finished before: %s", folder)
             return _reported(config, folder, result), folder
@@ -190,7 +195,7 @@ def _distill(
     assert isinstance(config, DistillConfig)
     file = folder / "distilled.safetensors"
     teachers = train_teachers(bench)
-    compensate = Compensators(bench, teachers, folder)
+    compensate = Compensators(teachers)
     assembly = Assembly(bench, data.picks(config.seed), teachers, compensate, folder, settings)
     config, choices = allocate.allocate(assembly, config.report.seconds)
     assembly = replace(assembly, bench=replace(bench, config=config))
@@ -293,7 +298,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
             Path(config.output, "train", data.name, name, what, f"set{config.seed}"),
             bench.identity(**decisive(config)),
         )
-        distilled = Assembly(bench, data.picks(config.seed), made, None, where, {}).of(RANDOM)
+        with bench.alone(where / ".lock", str(where)):
+            distilled = Assembly(bench, data.picks(config.seed), made, None, where, {}).of(RANDOM)
         teachers = [teacher.network for teacher in made]
     settings = bench.identity(file=digest(distilled.to_bytes()), **decisive(config))
     folder = claim(Path(config.output, "train", data.name, name, what, f"seed{config.seed}"), settings)
@@ -317,6 +323,7 @@ def decisive(config: BaseConfig) -> dict[str, Any]:
     for key in ("output", "logger", "trainer", "dataset", "distill", "published", "report", "tune", "dry_run"):
         content.pop(key, None)
     content["students"].pop("sources")
+    content.get("source", {}).pop("path", None)
     if not content["labels"]["compensators"]:  # runs of before there were any are known without them
         del content["labels"]["compensators"]
     return content
@@ -329,6 +336,12 @@ def _require_fit(distilled: DistilledSet, data: Splits, path: str | None) -> Non
             f"source.path={path}: holds {len(distilled.header.classes)} classes of images {shape}, but dataset="
             f"{data.name} has {len(data.classes)} classes of images {expected}; give the dataset it was made from"
         )
+    for own, other in zip(distilled.header.classes, data.classes, strict=True):
+        if own != other:
+            raise UserError(
+                f"source.path={path}: has the class {own} where dataset={data.name} has {other}; give the dataset it "
+                "was made from"
+            )
 
 
 def _named_teachers(bench: Bench, distilled: DistilledSet) -> list[nn.Module]:

@@ -420,6 +420,7 @@ class TuneConfig:
         _within(f"{at}trials", self.trials, 1, 10**6)
         _duration(f"{at}timeout", self.timeout)
         _within(f"{at}validation", self.validation, 0.01, 0.9)
+        _within(f"{at}seed", self.seed, 0, 2**31)
         if self.objectives not in (["accuracy"], ["accuracy", "bytes"]):
             raise UserError(f"{at}objectives={self.objectives}: choose [accuracy] or [accuracy,bytes]")
         if self.prune and len(self.objectives) > 1:
@@ -515,6 +516,12 @@ class DistillConfig(BaseConfig):
                 raise UserError(
                     f"{at}trainer.strategy={self.trainer.strategy}: a trial of a study takes one device; choose "
                     "trainer=cpu or gpu, and give the command once a device"
+                )
+            if opened := self.budget.choices.values:
+                key, values = next(iter(opened.items()))
+                raise UserError(
+                    f"{at}budget.choices.{key}={values}: a study tries settings itself; leave it (and budget=auto, and "
+                    "experiment=poc) away, or tune="
                 )
             if self.dry_run:
                 raise UserError(f"{at}dry_run=true: lists runs, not the trials of a study; leave tune= away")

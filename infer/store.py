@@ -10,11 +10,14 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from infer.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger("infer")
 
@@ -46,8 +49,22 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of ``path``, None where it does not exist."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    """The content of ``path``, None where it does not exist; :class:`UserError` where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remove it or choose another output=") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file of ours; :class:`UserError` where it is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remove it, and it is made anew") from error
 
 
 def digest(content: bytes | Mapping[str, Any]) -> str:
@@ -93,11 +110,7 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> Path:
 def find(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, bool]:
     """The folder that :func:`claim` would give, and whether the run with these ``settings`` holds it already."""
     for candidate in (folder, folder.with_name(f"{folder.name}-{digest(settings)}")):
-        held = candidate / "settings.json"
-        try:
-            known = read_json(held)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{held}: cannot be read ({error}); remove it or choose another output=") from error
+        known = read_json(candidate / "settings.json")
         if known is None:
             return candidate, False
         if known == json.loads(json.dumps(settings)):

@@ -240,7 +240,8 @@ def _concluded(study: Study, config: DistillConfig, default: Mapping[str, Any], 
     log.info("best, trial %d: %s; %s the recipe as it is", best.number, _told(best.user_attrs), verdict)
     log.info("study: %s   plots: %s", folder / "study.json", "  ".join(map(str, plots)))
     given = [word for word in shlex.split(os.environ.get(COMMAND, ""))[2:] if "=" in word]
-    own = [word for word in given if not word.lstrip("+").startswith(("tune", "recipe="))]
+    found_keys = tuple(f"{key}=" for key in ("recipe", *best.params))
+    own = [word for word in given if not word.lstrip("+").startswith(("tune", *found_keys))]
     log.info("to use it: python distill.py --config-dir %s recipe=best %s", folder, shlex.join(own))
     return found
 

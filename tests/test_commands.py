@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from conftest import ROOT, TINY, files
 
 import infer
+from infer import runs, store
 from infer.runs import distill, train
 from infer.schema import SOURCES
 
@@ -152,6 +154,35 @@ def test_students_of_a_file_and_the_baseline(config, tmp_path):
     other = config("train", "dataset=image_folder", "dataset.root=x", "source=distilled", f"source.path={file}")
     with pytest.raises(infer.UserError, match="no such folder"):
         train(other)
+    moved = tmp_path / "moved.safetensors"
+    shutil.copy(file, moved)  # the student is of the file, wherever it lies
+    again = train(config("train", "source=distilled", f"source.path={moved}", "backbone=convnet_narrow"))
+    assert again == student
+    header = infer.load(file).header
+    others = replace(infer.load(file), header=replace(header, classes=[*header.classes[1:], "ten"]))
+    moved.write_bytes(others.to_bytes())
+    with pytest.raises(infer.UserError, match=r"has the class 1 where dataset=digits has 0; give the dataset"):
+        train(config("train", "source=distilled", f"source.path={moved}"))
+
+
+def test_what_decides_a_result_names_it(config):
+    plain = config("distill", "ipc=4")
+    (place, _, settings), (same, _, given) = map(
+        runs._ready, (plain, config("distill", "ipc=4", "dataset.mean=[0.1]", "dataset.std=[0.9]"))
+    )
+    assert place == same
+    assert {**settings, "moments": [[pytest.approx(0.1)], [pytest.approx(0.9)]]} == given
+
+
+def test_seeds_of_any_size_train(config):
+    assert train(config("train", f"seed={2**31}", "source=random", "ipc=2", "labels=hard"))["accuracy"] >= 0
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    for name, read in (("result.json", store.read_json), ("u.safetensors", store.read_tensors)):
+        (tmp_path / name).write_bytes(b'{"seed": ')
+        with pytest.raises(infer.UserError, match=rf"{name}: cannot be read .*; remove it"):
+            read(tmp_path / name)
 
 
 def seeds(folder: Path, student: str) -> list[dict]:

@@ -61,6 +61,11 @@ def test_sixteen_bit_grey_is_scaled_and_exif_turned(tmp_path):
     assert images[1, :, 7].min() == 255
 
 
+def test_a_picture_of_floats_is_unreadable_and_not_black(tmp_path):
+    Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)).save(tmp_path / "float.tiff")
+    assert not Layout(8, 1).decode(tmp_path / "float.tiff", torch.zeros(1, 8, 8, dtype=torch.uint8))
+
+
 def test_a_folder_without_a_test_part_is_split_by_seed(pictures):
     splits = read(pictures / "train")
     assert splits.train.targets.bincount().tolist() == [9] * 3
@@ -184,6 +189,9 @@ def test_tiny_imagenet_as_its_archive_unpacks(tmp_path):
     assert splits.classes == ["n01", "n02"]
     assert splits.test.targets.tolist() == [0, 1, 0, 1]
     assert (splits.test.images[:, 0, 0, 0] > 40).tolist() == [False, True, False, True]
+    (tmp_path / "val" / "val_annotations.txt").write_text("\n".join([*rows, "", "val_9.JPEG\tn07\t0\t0\t62\t62"]))
+    with pytest.raises(UserError, match=r"val/ has classes that train/ lacks: n07$"):
+        read(tmp_path, side=64)
 
 
 def test_a_val_folder_beside_test_is_for_choosing(tmp_path):

@@ -131,6 +131,8 @@ def test_a_study_may_lie_in_a_database(config, tmp_path):
         (["tune.objectives=[accuracy,bytes]"], r"tune.prune=true: .* give tune.prune=false"),
         (["tune.objectives=[speed]"], r"tune.objectives=\['speed'\]: choose"),
         (["trainer.strategy=ddp_spawn"], r"trainer.strategy=ddp_spawn: a trial of a study takes one device"),
+        (["budget.choices.mixing.alpha=[0.2,0.8]"], r"budget.choices.mixing.alpha=.*: a study tries settings itself"),
+        (["tune.seed=-1"], r"tune.seed=-1: must lie between 0"),
         (["dry_run=true"], r"dry_run=true: lists runs, not the trials of a study"),
         (["tune.timeout=soon"], r"tune.timeout=soon: give a number and s, m or h"),
         (["tune.space={}"], r"no setting"),

@@ -35,7 +35,7 @@ class Layout:
         """Whether so many pictures are streamed."""
         if self.stream is not None:
             return self.stream
-        return pictures * self.channels * self.side**2 > psutil.virtual_memory().available / 2
+        return pictures * self.channels * self.side**2 > psutil.virtual_memory().total / 2
 
     def decode(self, file: Path, into: Tensor) -> bool:
         """Write one picture into ``into`` uint8 [ch, side, side]; False where it cannot be read."""
@@ -45,6 +45,8 @@ class Layout:
                 picture: Image.Image = opened
                 picture.draft(None, (2 * side, 2 * side))  # a JPEG many times too large is decoded smaller
                 ImageOps.exif_transpose(picture, in_place=True)
+                if picture.mode == "F":
+                    return False  # of what range, nobody says
                 if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip and not scale
                     picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).astype(np.uint8))
                 picture = picture.convert("L" if self.channels == 1 else "RGB")

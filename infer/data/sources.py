@@ -146,13 +146,15 @@ def _test_files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     if table.is_file():
         number = {name: number for number, name in enumerate(classes)}
         rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
-        return [(root / "images" / row[0], number[row[1]]) for row in rows]
-    unknown = set(_class_folders(root)) - set(classes)
+        rows = [row for row in rows if len(row) > 1]
+        unknown = {row[1] for row in rows} - set(classes)
+    else:
+        rows, unknown = [], set(_class_folders(root)) - set(classes)
     if unknown:
         raise UserError(
             f"dataset.root={root.parent}: {root.name}/ has classes that train/ lacks: {', '.join(sorted(unknown))}"
         )
-    return _files(root, classes)
+    return [(root / "images" / row[0], number[row[1]]) for row in rows] if rows else _files(root, classes)
 
 
 def _pictures(
