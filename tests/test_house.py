@@ -180,9 +180,6 @@ def test_the_readmes_table_of_methods_is_the_recorded_sweep():
         assert row["students"] == "3"
     for figures in cells.values():
         assert f"| {' | '.join(figures.get(ipc, 'too small to split') for ipc in ('1', '10', '50'))} |" in text
-    again = [row for row in table("cifar10-jpeg-sre2l/table.csv") if row["source"] == "distilled"]
-    one, ten, fifty = (figure(row["accuracy"], row["std"]) for row in again)
-    assert f"came to {one}, {ten} and {fifty}." in text
 
 
 @pytest.mark.parametrize(
@@ -202,7 +199,7 @@ def test_the_readmes_sweeps_are_the_recorded_ones(name):
 def test_the_readmes_ablation_is_the_recorded_runs():
     text = (ROOT / "README.md").read_text()
     rows = [row for path in (RESULTS / "ablation").glob("*.csv") for row in table(f"ablation/{path.name}")]
-    assert len(rows) == len(re.findall(r"^\| (?:raw|coded) \|", text, re.M)) == 9
+    assert len(rows) == len(re.findall(r"^\| (?:raw|coded) \|", text, re.M)) == 12
     for row in rows:
         assert f"| {int(row['bytes']):,} | {figure(row['accuracy'], row['std'])} |" in text
         assert row["students"] == "3"
@@ -215,4 +212,4 @@ def test_the_readmes_gains_on_many_classes_are_the_recorded_ones():
     for row in rows:
         half = f" ± {100 * float(row['half']):.1f}" if row["half"] != "inf" else ""
         figures = f"| {100 * float(row['random']):.1f} | {100 * float(row['gain']):+.1f}{half} |"
-        assert re.search(rf"^\| {row['classes']} \| .*{re.escape(figures)}", text, re.M), row
+        assert re.search(rf"^\| {row['classes']}\b.* \| .*{re.escape(figures)}", text, re.M), row
