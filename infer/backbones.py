@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from infer.errors import UserError, choices
-from infer.store import write_bytes
+from infer.store import read_tensors, write_bytes
 from infer.ufc import batch_norms
 
 SMALL_SIDE = 64
@@ -142,7 +140,7 @@ def save_weights(network: nn.Module, file: Path) -> None:
 def load_weights(network: nn.Module, file: Path) -> None:
     """Fill ``network`` from a file of :func:`save_weights`."""
     try:
-        network.load_state_dict(from_safetensors(file.read_bytes()))
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        network.load_state_dict(read_tensors(file))
+    except (RuntimeError, ValueError) as error:
         cure = "restore it, or remove its folder so that it is trained anew"
         raise UserError(f"{file}: cannot be read as this network's weights; {cure}") from error

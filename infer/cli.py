@@ -64,9 +64,6 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
 
     os.environ[schema.COMMAND] = shlex.join(["python", *sys.orig_argv[1:]])
     sys.argv[1:] = [part for word in sys.argv[1:] for part in _spelt_out(word)]
-    of_study = [word for word in sys.argv[1:] if word.startswith("tune.")]
-    if of_study and name == "distill" and not any(word.startswith("tune=") for word in sys.argv[1:]):
-        _fail(f"{of_study[0]}: no study is asked for; add tune=default, or another of conf/tune/")
     helped = {"--help", "-h"}.intersection(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over and does not print them
     try:
@@ -78,6 +75,11 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
         if full:
             raise
         _fail(one_line(error))
+    except AssertionError as error:  # OmegaConf's, of a key below one that is null: an experiment may have chosen tune
+        of_study = [word for word in sys.argv[1:] if word.lstrip("+").startswith("tune.")]
+        if full or not of_study or "NoneType" not in str(error):
+            raise
+        _fail(f"{of_study[0]}: no study is asked for; add tune=default, or another of conf/tune/")
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on where this one stopped", code=130)
 
@@ -254,7 +256,7 @@ def _unknown_key(key: str) -> UserError:
         node = OmegaConf.structured(schema.TrainConfig if name == "train" else schema.DistillConfig)
     above, _, _ = key.rpartition(".")
     for part in filter(None, above.split(".")):
-        if part not in node:
+        if part not in node or not isinstance(node[part], DictConfig):
             return choices(key, value, map(str, node), given=part)
         node = node[part]
     return choices(key, value, (f"{above}.{known!s}" if above else str(known) for known in node), given=key)

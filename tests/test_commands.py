@@ -174,10 +174,6 @@ def test_what_decides_a_result_names_it(config):
     assert {**settings, "moments": [[pytest.approx(0.1)], [pytest.approx(0.9)]]} == given
 
 
-def test_seeds_of_any_size_train(config):
-    assert train(config("train", f"seed={2**31}", "source=random", "ipc=2", "labels=hard"))["accuracy"] >= 0
-
-
 def test_a_damaged_file_is_named(tmp_path):
     for name, read in (("result.json", store.read_json), ("u.safetensors", store.read_tensors)):
         (tmp_path / name).write_bytes(b'{"seed": ')

@@ -5,13 +5,14 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from infer.backbones import build, frozen
 from infer.data.batches import Indices, in_order, loader
-from infer.fitting import Hardware, fit, forget
+from infer.fitting import Hardware, SeededSteps, fit, forget
 from infer.lit import CompensatorModule, Passes, UFCOptions
 from infer.schema import backbone
 from infer.ufc import STEP, batch_norms, compose, normalise, quantise
@@ -166,3 +167,11 @@ def test_two_processes_share_the_rounds_and_may_go_on_as_one(tmp_path, unbroken)
         folder.mkdir()
         broken_off(folder, two)
         torch.testing.assert_close(go_on(folder, hardware), unbroken, rtol=1e-3, atol=1e-3)
+
+
+def test_the_largest_seeds_draw_and_each_step_apart():
+    seeded, first = SeededSteps(2**31 * 1000, same_on_all=True), []  # a run's largest seed, of its last student
+    for step in (0, 1):
+        seeded.on_train_batch_start(SimpleNamespace(global_rank=0, global_step=step))
+        first.append(torch.rand(()).item())
+    assert first[0] != first[1]

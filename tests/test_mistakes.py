@@ -19,6 +19,10 @@ from infer.runs import distill
         (["method=infer_plus", "method.options.easiest=2"], "method.options.easiest=2: must lie between 0 and 1"),
         (["method=rded", "method.options.crops=few"], "method.options.crops=few: must be a number"),
         (["method=rded", "method.options.crop=3"], "method.options.crop=3: unknown; did you mean method.options.crops"),
+        (
+            ["method=infer_plus", "method.options.easiest.x=1"],
+            "method.options.easiest.x=1: unknown; did you mean easiest? choose one of easiest",
+        ),
         (["tune.trials=5"], "tune.trials=5: no study is asked for; add tune=default"),
         (["method.options.easiest=0.2"], "method.options.easiest=0.2: unknown; there is none to choose"),
         (
