@@ -12,6 +12,7 @@ import infer
 from infer.assemble import Assembly
 from infer.methods import infer_plus
 from infer.runs import decisive, distill
+from infer.students import StudentData
 from infer.ufc import normalise
 
 
@@ -134,6 +135,23 @@ def test_chosen_views_and_compensators_of_coded_naturals(config, tmp_path):
     file.write_bytes(content)
     with pytest.raises(infer.UserError, match="cannot be decoded"):
         infer.load(file)
+
+
+def test_soft_labels_of_a_rival_are_the_papers_beside_views_too(config, monkeypatch):
+    """They average logits, unless labels.space says otherwise; views are stored as probabilities whatever it says."""
+    spaces = {}
+    of_set = StudentData.of_set
+
+    def seen(chosen, networks):
+        spaces[chosen.header.labels] = chosen.header.space
+        return of_set(chosen, networks)
+
+    monkeypatch.setattr(StudentData, "of_set", seen)
+    words = ["method=random", "budget=raw", "ipc=20", "students.seeds=1", "labels=views"]
+    words += ["students.sources=[distilled,random_static]"]
+    for space, more in {"logits": [], "probabilities": ["labels.space=probabilities"]}.items():
+        distill(config("distill", *words, *more))
+        assert spaces == {"views": "probabilities", "static": space}
 
 
 def test_compensators_of_the_seed_take_no_byte_and_the_rival_has_them_too(config, tmp_path):
