@@ -4,12 +4,14 @@ import ast
 import csv
 import json
 import re
+import statistics
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from infer import schema
 
@@ -196,6 +198,19 @@ def test_the_readmes_sweeps_are_the_recorded_ones(name):
     for ours in [row for row in rows if row["pairs"]]:
         assert f"+{figure(ours['against_random'], ours['half_interval'])}" in text
         assert re.search(rf"[Oo]ver {ours['pairs']}\s+seeds", text)
+
+
+def test_the_readmes_rows_of_the_papers_networks_are_the_recorded_students():
+    text = (ROOT / "README.md").read_text()
+    taught = table("cifar10-jpeg-paper/students.csv")
+    published = OmegaConf.load(ROOT / "conf" / "experiment" / "cifar10-ipc10.yaml").published
+    for name, of_paper in published.items():
+        cells = []
+        for source in ("distilled", "random"):
+            found = [float(row["accuracy"]) for row in taught if (row["backbone"], row["source"]) == (name, source)]
+            note = "" if len(found) == 3 else " (two seeds)"
+            cells.append(figure(statistics.fmean(found), statistics.stdev(found)) + note)
+        assert f"| {name} | {of_paper} | {' | '.join(cells)} |" in text
 
 
 def test_the_readmes_ablation_is_the_recorded_runs():
