@@ -80,6 +80,14 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
         if full or not of_study or "NoneType" not in str(error):
             raise
         _fail(f"{of_study[0]}: no study is asked for; add tune=default, or another of conf/tune/")
+    except ValueError as error:  # OmegaConf's too, of a name below a list
+        name = re.fullmatch(r"invalid literal for int\(\) with base 10: '(.*)'", str(error))
+        keys = [word.partition("=")[0] for word in sys.argv[1:]]
+        key = next((key for key in keys if name and key.endswith(f".{name[1]}")), None)
+        if full or key is None:
+            raise
+        above = key.rpartition(".")[0]
+        _fail(f"{key}: {above} is a list; give {above}=[...]")
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on where this one stopped", code=130)
 

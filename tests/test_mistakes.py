@@ -23,6 +23,7 @@ from infer.runs import distill
             ["method=infer_plus", "method.options.easiest.x=1"],
             "method.options.easiest.x=1: unknown; did you mean easiest? choose one of easiest",
         ),
+        (["students.backbones.x=1"], "students.backbones.x: students.backbones is a list; give"),
         (["tune.trials=5"], "tune.trials=5: no study is asked for; add tune=default"),
         (["method.options.easiest=0.2"], "method.options.easiest=0.2: unknown; there is none to choose"),
         (
