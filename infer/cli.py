@@ -81,9 +81,9 @@ def command(name: str, task: Callable[[Any], Any]) -> None:
             raise
         _fail(f"{of_study[0]}: no study is asked for; add tune=default, or another of conf/tune/")
     except ValueError as error:  # OmegaConf's too, of a name below a list
-        name = re.fullmatch(r"invalid literal for int\(\) with base 10: '(.*)'", str(error))
+        found = re.fullmatch(r"invalid literal for int\(\) with base 10: '(.*)'", str(error))
         keys = [word.partition("=")[0] for word in sys.argv[1:]]
-        key = next((key for key in keys if name and key.endswith(f".{name[1]}")), None)
+        key = next((key for key in keys if found and key.endswith(f".{found[1]}")), None)
         if full or key is None:
             raise
         above = key.rpartition(".")[0]
