@@ -254,7 +254,7 @@ def _facts(assembly: Assembly, distilled: DistilledSet, size: int) -> dict[str, 
             **{key: value for key, value in asdict(config.budget).items() if key != "choices"},
             "label_share": config.labels.share,
         },
-        "recipe": asdict(config.recipe.student),
+        "recipe": {**asdict(config.recipe.student), "mixing": config.mixing.kind},
         "command": os.environ.get(COMMAND) or shlex.join(["python", *sys.orig_argv[1:]]),
         "bytes": asdict(distilled.ledger(config.ipc, data.train_bytes, size)),
         "images": {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,7 @@ def test_a_run_from_pictures_to_the_table(command, tmp_path):
     done = command("distill.py", f"output={tmp_path}", *TINY, "ipc=5")
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout
+    assert re.search(r"Recipe of every student: batch \d+, .* mixing \w+; .*\d steps taken", done.stdout)
     folder = tmp_path / "distill" / "digits" / "infer-ipc5" / "seed0"
     result = json.loads((folder / "result.json").read_text())
     for key, parts in KEYS.items():

@@ -44,6 +44,14 @@ def comparison(result: Mapping[str, Any]) -> Table:
     return table
 
 
+def recipe_line(result: Mapping[str, Any]) -> str:
+    """How every student was trained, whatever it was trained on; one of the whole real set may take more steps."""
+    recipe = ", ".join(f"{key} {value}" for key, value in result["recipe"].items() if value is not None)
+    taken = " or ".join(f"{steps:,}" for steps in sorted({row["steps"] for row in result["students"]}))
+    mixed = " (views are mixed already)" if result["labels"] == "views" else ""
+    return f"Recipe of every student: {recipe}{mixed}; {taken} steps taken"
+
+
 def published_lines(result: Mapping[str, Any]) -> list[str]:
     """Of an experiment, the published figure of each student, ours, and the difference."""
     ours = {row["backbone"]: 100 * row["accuracy_mean"] for row in result["students"] if row["source"] == "distilled"}
@@ -78,5 +86,5 @@ def teachers_lines(result: Mapping[str, Any]) -> list[str]:
 def show(result: Mapping[str, Any]) -> None:
     """Print the comparison."""
     Console(width=None if Console().is_terminal else 120).print(comparison(result))
-    for line in [*published_lines(result), *scores_lines(result), *teachers_lines(result)]:
+    for line in [recipe_line(result), *published_lines(result), *scores_lines(result), *teachers_lines(result)]:
         print(line)
