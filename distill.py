@@ -1,15 +1,15 @@
 """Distil a labelled image set into one small file, and prove what that file is worth: see conf/distill.yaml."""
 
-from infer.cli import command
+from infer.cli.command import command
 
 
 def task(config):  # type: ignore[no-untyped-def]
     """One run; imported late, so that --help and mistakes answer at once."""
     if config.tune:
-        from infer.tune import tune
+        from infer.pipeline.tune import tune
 
         return tune(config)
-    from infer.runs import distill
+    from infer.pipeline.run import distill
 
     return distill(config)
 

@@ -21,15 +21,15 @@ from distillation import final_loss
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from infer import schema
-from infer.assemble import Assembly
-from infer.bench import Bench
-from infer.compensators import Compensators
-from infer.fitting import Hardware
-from infer.lit import CompensatorModule, UFCOptions
-from infer.runs import read
-from infer.students import StudentData, student_steps, train_student
-from infer.teachers import Teacher, train_teachers
+from infer.cli import schema
+from infer.models.modules import CompensatorModule, UFCOptions
+from infer.pipeline.assemble import Assembly
+from infer.pipeline.run import read
+from infer.training.compensators import Compensators
+from infer.training.context import Bench
+from infer.training.fit import Hardware
+from infer.training.students import StudentData, student_steps, train_student
+from infer.training.teachers import Teacher, train_teachers
 
 
 def serially(teachers: list[Teacher], bench: Bench) -> Callable[[Tensor, Tensor], Tensor]:

@@ -19,10 +19,10 @@ import serial
 import torch
 from torch import Tensor, nn
 
-from infer import passes
 from infer.data.batches import Indices, in_order, loader
-from infer.fitting import Hardware, fit
-from infer.lit import CompensatorModule, UFCOptions
+from infer.models.modules import CompensatorModule, UFCOptions
+from infer.training import microbatching as passes
+from infer.training.fit import Hardware, fit
 
 MOMENTS = (torch.tensor([0.49, 0.48, 0.45]), torch.tensor([0.25, 0.24, 0.26]))
 SAME = 0.01

@@ -23,9 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parent.parent))
 warnings.filterwarnings("ignore", module="pytorch_lightning")
 
-from infer.backbones import build  # noqa: E402
-from infer.schema import backbone  # noqa: E402
-from infer.ufc import batch_norms  # noqa: E402
+from infer.cli.schema import backbone  # noqa: E402
+from infer.core.ufc import batch_norms  # noqa: E402
+from infer.models.networks import build  # noqa: E402
 
 
 def parser(doc: str, backbones: Sequence[str]) -> argparse.ArgumentParser:

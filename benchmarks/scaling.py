@@ -19,7 +19,7 @@ import torch
 from distillation import module
 from torch import Tensor
 
-from infer.lit import Passes
+from infer.models.modules import Passes
 
 LINES = {
     "time": [

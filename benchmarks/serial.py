@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from measure import batch_norms
 from torch import Tensor, nn
 
-from infer import ufc
-from infer.lit import UFCOptions
+from infer.core import ufc
+from infer.models.modules import UFCOptions
 
 
 def optimise(

@@ -24,15 +24,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from infer import ufc
-from infer.augment import DRAWS, augment
+from infer.core import ufc
+from infer.core.augment import DRAWS, augment
+from infer.core.labels import distillation_loss, distribution
+from infer.core.mixing import mix, mix_labels, student_batch
 from infer.data.batches import Indices, loader
-from infer.distilled import DistilledSet, Header
-from infer.fitting import Hardware, fit
-from infer.labels import distillation_loss, distribution
-from infer.lit import Optimiser, StudentModule
-from infer.mixing import mix, mix_labels, student_batch
-from infer.students import StudentData
+from infer.distilled.dataset import DistilledSet, Header
+from infer.models.modules import Optimiser, StudentModule
+from infer.training.fit import Hardware, fit
+from infer.training.students import StudentData
 
 BATCH, CROP, ALPHA, TEMPERATURE = 64, 4, 0.8, 4.0
 MEAN, STD = torch.tensor([0.49, 0.48, 0.45]), torch.tensor([0.25, 0.24, 0.26])

@@ -18,10 +18,12 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import load as from_safetensors
 from sklearn.cluster import KMeans
 
-from infer import schema, ufc
-from infer.backbones import build, frozen
-from infer.data import Pictures, Splits, sources
+from infer.cli import schema
+from infer.core import ufc
+from infer.data import Pictures, Splits
+from infer.data import folders as sources
 from infer.data.layout import Layout
+from infer.models.networks import build, frozen
 
 
 @torch.no_grad()

@@ -7,10 +7,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from infer.errors import UserError
+from infer.core.errors import UserError
 
 if TYPE_CHECKING:
-    from infer.distilled import DistilledSet, load
+    from infer.distilled.dataset import DistilledSet, load
 
 __version__ = "0.1.0"
 __all__ = ["DistilledSet", "UserError", "__version__", "load"]
@@ -19,7 +19,7 @@ __all__ = ["DistilledSet", "UserError", "__version__", "load"]
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import: it comes with the first use, not with `import infer`.
     if name in ("DistilledSet", "load"):
-        from infer import distilled
+        from infer.distilled import dataset as distilled
 
         return getattr(distilled, name)
     raise AttributeError(f"module 'infer' has no attribute {name!r}")

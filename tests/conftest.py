@@ -12,7 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from infer import schema
+from infer.cli import schema
 
 ROOT = Path(__file__).parent.parent
 

@@ -9,11 +9,11 @@ import torch
 from conftest import files
 
 import infer
-from infer.assemble import Assembly
+from infer.core.ufc import normalise
 from infer.methods import infer_plus
-from infer.runs import decisive, distill
-from infer.students import StudentData
-from infer.ufc import normalise
+from infer.pipeline.assemble import Assembly
+from infer.pipeline.run import decisive, distill
+from infer.training.students import StudentData
 
 
 def test_passes_are_measured_once_and_kept(config, caplog, tmp_path):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from infer.backbones import build, frozen, require_batch_norm
-from infer.errors import UserError
-from infer.schema import CONF, backbone
+from infer.cli.schema import CONF, backbone
+from infer.core.errors import UserError
+from infer.models.networks import build, frozen, require_batch_norm
 
 NAMED = sorted(
     path.stem for path in (CONF / "backbone").glob("*.yaml") if path.stem != "timm" and "pretrained" not in path.stem

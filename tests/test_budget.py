@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infer.budget import infer_split, natural_split, published_images
-from infer.errors import UserError
+from infer.core.budget import infer_split, natural_split, published_images
+from infer.core.errors import UserError
 
 
 @pytest.mark.parametrize(

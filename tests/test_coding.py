@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from infer import coding
+from infer.core import codec as coding
 
 
 def smooth(count: int, channels: int, height: int, width: int) -> torch.Tensor:

@@ -16,9 +16,10 @@ import pytest
 from conftest import ROOT, TINY, files
 
 import infer
-from infer import runs, store
-from infer.runs import distill, train
-from infer.schema import SOURCES
+from infer.cli.schema import SOURCES
+from infer.core import files as store
+from infer.pipeline import run as runs
+from infer.pipeline.run import distill, train
 
 KEYS = {
     "bytes": {"natural", "compensators", "labels", "header", "total", "budget", "file", "real"},

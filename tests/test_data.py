@@ -7,13 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from infer import runs
-from infer.data import Pictures, Splits, Streamed, near, sources
+from infer.core.errors import UserError
+from infer.data import Pictures, Splits, Streamed
+from infer.data import duplicates as near
+from infer.data import folders as sources
 from infer.data.layout import Layout
 from infer.data.pictures import stratified
-from infer.errors import UserError
 from infer.methods import check
-from infer.methods.given import in_turn
+from infer.methods.selection import in_turn
+from infer.pipeline import run as runs
 
 
 def read(root, side=16, channels=3, test_fraction=0.25, stream=False):

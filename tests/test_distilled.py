@@ -15,7 +15,7 @@ from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 
 import infer
-from infer.distilled import DistilledSet, Header
+from infer.distilled.dataset import DistilledSet, Header
 
 CLASSES, TEACHERS, ROUNDS, SIDE = 3, 2, 2, 4
 

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from infer.backbones import build, frozen
+from infer.cli.schema import backbone
+from infer.core.ufc import STEP, batch_norms, compose, normalise, quantise
 from infer.data.batches import Indices, in_order, loader
-from infer.fitting import Hardware, SeededSteps, fit, forget
-from infer.lit import CompensatorModule, Passes, UFCOptions
-from infer.schema import backbone
-from infer.ufc import STEP, batch_norms, compose, normalise, quantise
+from infer.models.modules import CompensatorModule, Passes, UFCOptions
+from infer.models.networks import build, frozen
+from infer.training.fit import Hardware, SeededSteps, fit, forget
 
 STEPS = 20
 

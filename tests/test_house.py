@@ -13,7 +13,7 @@ from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from infer import schema
+from infer.cli import schema
 
 LAYERS = [
     {"errors", "ufc", "progress"},

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from conftest import files
 
 import infer
-from infer.backbones import build
-from infer.lit import Optimiser, StudentModule, TeacherModule
-from infer.runs import distill, train
-from infer.schema import backbone
+from infer.cli.schema import backbone
+from infer.models.modules import Optimiser, StudentModule, TeacherModule
+from infer.models.networks import build
+from infer.pipeline.run import distill, train
 
 WORDS = ["dataset.imbalance=40", "ipc=6", "students.seeds=2", "students.sources=[distilled,random,real]"]
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from infer.labels import Ensemble, average, distillation_loss, distribution
+from infer.core.labels import Ensemble, average, distillation_loss, distribution
 
 
 def test_logits_are_averaged_as_logits_and_probabilities_as_probabilities():

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from infer import progress
-from infer.backbones import build, frozen
+from infer.core import progress
+from infer.core.ufc import Objective, normalise
 from infer.data import Pictures, Splits
 from infer.methods import METHODS, Given, herding, infer_plus, k_center, rded
-from infer.ufc import Objective, normalise
+from infer.models.networks import build, frozen
 
 SIDE, CLASSES = 16, 3
 

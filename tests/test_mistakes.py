@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import infer
-from infer.runs import distill
+from infer.pipeline.run import distill
 
 
 @pytest.mark.parametrize(

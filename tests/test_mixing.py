@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infer.augment import DRAWS, augment, random_box, resized
+from infer.core.augment import DRAWS, augment, random_box, resized
+from infer.core.mixing import blend, mix, mix_labels, passes, student_batch
 from infer.data.batches import in_order, loader
-from infer.mixing import blend, mix, mix_labels, passes, student_batch
 
 
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 200), st.integers(0, 9))

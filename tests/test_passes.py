@@ -6,8 +6,8 @@ import pytest
 import torch
 from test_fitting import module
 
-from infer import passes
-from infer.lit import Passes
+from infer.models.modules import Passes
+from infer.training import microbatching as passes
 
 CPU = torch.device("cpu")
 

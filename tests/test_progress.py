@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from infer import progress
+from infer.core import progress
 
 
 @pytest.fixture

@@ -13,14 +13,15 @@ from conftest import ROOT, TINY
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from infer import schema, ufc
-from infer.backbones import load_weights
-from infer.bench import Bench
-from infer.fitting import Hardware
+from infer.cli import schema
+from infer.cli.schema import ReportConfig, backbone
+from infer.core import ufc
+from infer.models.networks import load_weights
+from infer.pipeline.run import distill, read
 from infer.report.page import UNITS, lookup
 from infer.report.verdict import decide
-from infer.runs import distill, read
-from infer.schema import ReportConfig, backbone
+from infer.training.context import Bench
+from infer.training.fit import Hardware
 
 WORDS = [
     *TINY,
@@ -229,7 +230,7 @@ def test_the_survey_tells_sizes_modes_and_copies(pictures, tmp_path):
         Image.fromarray(noise[number]).save(tmp_path / f"{place}.png")
     Image.fromarray(noise[0]).resize((60, 80)).save(tmp_path / "test/a/copy.jpg", quality=95)
     Image.fromarray(noise[7]).convert("RGB").save(tmp_path / "train/b/colour.png")
-    from infer.data.survey import survey
+    from infer.data.summary import survey
 
     found = survey(read(composed(f"dataset.root={tmp_path}", "dataset.image_size=40").dataset), str(tmp_path))
     assert found["alike_across"] == 1

@@ -6,7 +6,7 @@ import math
 import pytest
 from scipy import stats
 
-from infer.compare import scores
+from infer.pipeline.compare import scores
 from infer.report import sweep
 
 

@@ -98,7 +98,7 @@ def test_a_server_that_cannot_be_had_costs_no_result(command, tmp_path):
 
 
 def test_a_published_file_is_read_by_its_name(config, monkeypatch, tmp_path):
-    from infer.runs import distill, train
+    from infer.pipeline.run import distill, train
 
     distill(config("distill", *WORDS))
     (file,) = files(tmp_path)

@@ -13,9 +13,9 @@ import yaml
 from conftest import TINY, files
 
 import infer
-from infer import schema
-from infer.runs import distill, make
-from infer.tune import _take_over, tune
+from infer.cli import schema
+from infer.pipeline.run import distill, make
+from infer.pipeline.tune import _take_over, tune
 
 WORDS = ["tune=default", "ipc=5", "students.seeds=1", "tune.space.recipe.ufc=null", "recipe.ufc.steps=30"]
 ALONE = ["students.sources=[distilled]", "dataset.validation=0.1", "ipc=5", "students.seeds=1"]
@@ -154,7 +154,7 @@ def test_a_trial_that_breaks_is_told_and_the_others_go_on(config, monkeypatch):
             raise RuntimeError("out of\nmemory")
         return make(*args)
 
-    monkeypatch.setattr("infer.tune.make", breaks)
+    monkeypatch.setattr("infer.pipeline.tune.make", breaks)
     found = tune(config("distill", *WORDS, "tune.trials=2"))
     assert [(trial["state"], trial["error"]) for trial in found["trials"]] == [
         ("fail", "RuntimeError: out of memory"),

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from infer import ufc
-from infer.backbones import build, frozen
-from infer.lit import CompensatorModule, Passes, UFCOptions
-from infer.schema import backbone
+from infer.cli.schema import backbone
+from infer.core import ufc
+from infer.models.modules import CompensatorModule, Passes, UFCOptions
+from infer.models.networks import build, frozen
 
 ROUNDS, CLASSES, SIDE = 3, 4, 16
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infer.views import Drawn, Views, bits, dequantise, pack, quantise, unpack
+from infer.core.mixed_views import Drawn, Views, bits, dequantise, pack, quantise, unpack
 
 PLAIN = {"seed": 3, "crop": 2, "flip": True, "resized_crop": None, "mixing": "cutmix"}
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from infer.data import near
+from infer.core.errors import UserError
+from infer.data import duplicates as near
 from infer.data.layout import Layout
-from infer.errors import UserError
 
 Buffer = bytes | memoryview
 _SAMPLE = 2000

@@ -4,7 +4,7 @@ What comes after is the same for all: the budget, the coding, compensators where
 """
 
 from infer.methods import herding, infer_plus, k_center, random, rded, sre2l
-from infer.methods.given import Given, Method, Naturals, check
+from infer.methods.selection import Given, Method, Naturals, check
 
 METHODS: dict[str, Method] = {
     "infer": random.naturals,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from infer.methods.given import Given, Naturals, pictures
+from infer.methods.selection import Given, Naturals, pictures
 
 
 def naturals(given: Given) -> Naturals:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from infer.methods.given import Given, Naturals, pictures
+from infer.methods.selection import Given, Naturals, pictures
 
 
 def naturals(given: Given, easiest: float) -> Naturals:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infer.methods.given import Given, Naturals, pictures
+from infer.methods.selection import Given, Naturals, pictures
 
 
 def naturals(given: Given) -> Naturals:

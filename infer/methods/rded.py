@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from infer.augment import DRAWS, augment
-from infer.methods.given import Given, Naturals, made
+from infer.core.augment import DRAWS, augment
+from infer.methods.selection import Given, Naturals, made
 
 
 @torch.no_grad()

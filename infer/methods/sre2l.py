@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from infer import ufc
-from infer.methods.given import Given, Naturals, made
-from infer.progress import shown
+from infer.core import ufc
+from infer.core.progress import shown
+from infer.methods.selection import Given, Naturals, made
 
 
 def naturals(

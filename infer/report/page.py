@@ -14,10 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
-from infer.distilled import DistilledSet
+from infer.core.files import write_bytes
+from infer.distilled.dataset import DistilledSet
 from infer.report import figures
 from infer.report.pictures import png, visible
-from infer.store import write_bytes
 
 _HERE = Path(__file__).parent
 _EACH = 8  # pictures of a kind and class

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from infer.distilled import DistilledSet
-from infer.store import write_bytes
+from infer.core.files import write_bytes
+from infer.distilled.dataset import DistilledSet
 
 _ROWS = 10
 _MOST = 50

@@ -14,7 +14,7 @@ import optuna
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from infer.store import write_bytes
+from infer.core.files import write_bytes
 
 log = logging.getLogger("infer")
 

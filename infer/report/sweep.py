@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
 
-from infer.store import write_bytes
+from infer.core.files import write_bytes
 
 Result = Mapping[str, Any]
 

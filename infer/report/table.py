@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from infer.cli.schema import SOURCES
 from infer.report.verdict import teachers_behind
-from infer.schema import SOURCES
 
 
 def comparison(result: Mapping[str, Any]) -> Table:

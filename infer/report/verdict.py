@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from infer.cli.schema import ReportConfig
 from infer.metrics.cost import yearly
-from infer.schema import ReportConfig
 
 _SMALL = 0.5
 """Where a file takes less than this share of the real set's bytes under its own codec, a larger one is worth a try."""

@@ -1,0 +1,1 @@
+"""The commands: configuration, checks, one-line errors."""

@@ -1,0 +1,1 @@
+"""The distilled file: its dataset, its header, its checks."""

@@ -1,0 +1,1 @@
+"""Networks by name, and the Lightning modules that train them."""
