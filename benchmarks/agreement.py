@@ -1,8 +1,9 @@
-"""The same result: our compensators against those of the serial reference, from the same teachers, over seeds.
+"""Agreement: our compensators and those of the serial reference, for the same teachers, over several seeds.
 
     python benchmarks/agreement.py --seeds 3 --json agreement.json [dataset=cifar10 recipe=cpu ...]
 
-Both are stored, labelled and taught from by the command's own code; a student of each seed trains on either set.
+For each seed the two sets of compensators are optimised for the same images, then stored and labelled by the code of
+``distill.py``, and one student is trained on each set. The table compares the final losses and the students' accuracy.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import measure
@@ -22,82 +23,91 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from infer.cli import schema
-from infer.models.modules import CompensatorModule, UFCOptions
-from infer.pipeline.assemble import Assembly
-from infer.pipeline.run import read
+from infer.core.ufc import Problem
+from infer.pipeline.assemble import Assembler
+from infer.pipeline.options import DistillOptions
+from infer.pipeline.run_folder import Backbones, context_of
 from infer.training.compensators import Compensators
-from infer.training.context import Bench
-from infer.training.fit import Hardware
-from infer.training.students import StudentData, student_steps, train_student
-from infer.training.teachers import Teacher, train_teachers
+from infer.training.context import Context
+from infer.training.students import Student, student_in_folder
+from infer.training.teachers import Teacher, require_above_chance, teacher_in_folder
+from infer.training.training_set import TrainingSet
 
 
-def serially(teachers: list[Teacher], bench: Bench) -> Callable[[Tensor, Tensor], Tensor]:
-    """What an assembly calls to get compensators, by the reference."""
-    how = UFCOptions(**asdict(bench.config.recipe.ufc))
+@dataclass
+class RecordedCompensators(Compensators):
+    """Compensators of this package or of the serial reference, with their final losses.
 
-    def compensate(naturals: Tensor, targets: Tensor) -> Tensor:
-        made = [
-            serial.optimise(each.network, naturals, targets, bench.data.moments, how, bench.config.seed)
-            for each in teachers
-        ]
-        return torch.stack(made, dim=1)
+    Args:
+        serially: whether the serial reference optimises them.
+        losses: final losses, the mean over rounds and teachers; an entry for each call of :meth:`optimise`.
+    """
 
-    return compensate
+    serially: bool = False
+    losses: list[float] = field(default_factory=list)
 
-
-def watched(compensate: Callable[[Tensor, Tensor], Tensor], teachers: list[Teacher], bench: Bench, losses: list[float]):
-    """The same, keeping the final loss, the mean over rounds and teachers."""
-
-    def run(naturals: Tensor, targets: Tensor) -> Tensor:
-        u = compensate(naturals, targets)
-        how = UFCOptions(**asdict(bench.config.recipe.ufc))
-        found = []
-        for number, each in enumerate(teachers):
-            judge = CompensatorModule("t", each.network, naturals, targets, bench.data.moments, how)
-            found.append(final_loss(judge, u[:, number]))
-        losses.append(statistics.fmean(found))
+    def optimise(self, context: Context, seed: int, folder: Path | None, naturals: Tensor, targets: Tensor) -> Tensor:
+        """Optimise the compensators float32 [K, M, ch, H, W] and record their loss."""
+        moments = context.data.moments
+        if self.serially:
+            networks = [teacher.network for teacher in self.teachers]
+            found = [serial.optimise(each, naturals, targets, moments, self.options, seed) for each in networks]
+            u = torch.stack(found, dim=1)
+        else:
+            u = super().optimise(context, seed, folder, naturals, targets)
+        problems = [Problem(each.network, naturals, targets, self.options, *moments) for each in self.teachers]
+        self.losses.append(statistics.fmean(final_loss(problem, u[:, n]) for n, problem in enumerate(problems)))
         return u
 
-    return run
+
+def composed(overrides: list[str]) -> tuple[DistillOptions, Backbones]:
+    """Return the options of ``python distill.py`` with these overrides, and the backbones that conf/ describes."""
+    schema.register()
+    with initialize_config_dir(str(schema.CONF), version_base="1.3"):
+        options = schema.typed(compose("distill", overrides))
+        return options, schema.backbones(options)
+
+
+def case(
+    context: Context, options: DistillOptions, teachers: list[Teacher], seed: int, folder: Path
+) -> dict[str, float | int]:
+    """Compare the two sets of one seed: the loss of the compensators and the accuracy of a student of each."""
+    options = replace(options, seed=seed)
+    set_options, order = options.set_options(options.method), context.data.picks(seed)
+    recipe, backbone = options.recipe.student, options.students.backbones[0]
+    found: dict[str, float | int] = {"seed": seed}
+    for name in ("reference", "ours"):
+        compensators = RecordedCompensators(teachers, options.recipe.ufc, options.distill, serially=name == "reference")
+        distilled = Assembler(context, set_options, order, teachers, compensators, folder, {}).create()
+        steps = recipe.steps_of(len(distilled), len(teachers), dynamic=False)
+        student = Student(backbone, backbone, recipe, options.mixing, steps, seed)
+        result = student_in_folder(context, student, TrainingSet.of_set(distilled, []), folder / name)
+        found |= {f"loss_{name}": compensators.losses[0], f"accuracy_{name}": result["accuracy"]}
+    return found
 
 
 def main() -> None:
-    """Parse, run, report."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--seeds", type=int, default=3)
-    made.add_argument("--json", type=Path)
-    made.add_argument("overrides", nargs="*", help="of python distill.py")
-    options = made.parse_args()
-    schema.register()
-    with initialize_config_dir(str(schema.CONF), version_base="1.3"):
-        config = schema.checked(compose("distill", options.overrides))
-    data, hardware = read(config.dataset), Hardware(**asdict(config.trainer))
-    teachers = train_teachers(Bench(data, config, hardware))
-    cases = []
-    for seed in range(options.seeds):
-        bench = Bench(data, replace(config, seed=seed), hardware)
+    """Parse the arguments, compare the seeds and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds, counted from 0")
+    parser.add_argument("--json", type=Path, help="file to write the results to")
+    parser.add_argument("overrides", nargs="*", help="overrides of python distill.py")
+    arguments = parser.parse_args()
+    options, backbones = composed(arguments.overrides)
+    context = context_of(options, backbones)
+    chosen, recipe = options.teachers, options.recipe.teacher
+    teachers = [teacher_in_folder(context, name, recipe, chosen.seed, options.output) for name in chosen.backbones]
+    require_above_chance(context, teachers, chosen.margin)
+    cases: list[Mapping[str, float | int]] = []
+    for seed in range(arguments.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            paths = {"reference": serially(teachers, bench), "ours": Compensators(bench, teachers, Path(folder))}
-            case: dict[str, object] = {"seed": seed}
-            for name, compensate in paths.items():
-                losses: list[float] = []
-                seen = watched(compensate, teachers, bench, losses)
-                distilled = Assembly(bench, data.picks(seed), teachers, seen, Path(folder), {}).of(config.method)
-                steps = student_steps(bench, len(distilled), len(teachers), False)
-                student = config.students.backbones[0]
-                where = Path(folder, name)
-                taught = train_student(
-                    bench, student, schema.backbone(student), StudentData.of_set(distilled, []), steps, seed, where
-                )
-                case |= {f"loss_{name}": losses[0], f"accuracy_{name}": taught["accuracy"]}
-            cases.append(case)
+            cases.append(case(context, options, teachers, seed, Path(folder)))
     for key in ("loss_reference", "loss_ours", "accuracy_reference", "accuracy_ours"):
-        values = [float(case[key]) for case in cases]  # type: ignore[arg-type]
+        values = [each[key] for each in cases]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         print(f"{key}: {statistics.fmean(values):.4f} ± {spread:.4f}")
-    machine = {**measure.machine("cpu"), "overrides": options.overrides}
-    measure.report("our compensators against the serial reference's", machine, cases, options.json)
+    machine = {**measure.machine("cpu"), "overrides": arguments.overrides}
+    measure.report("compensators of the serial reference and ours", machine, cases, arguments.json)
 
 
 if __name__ == "__main__":

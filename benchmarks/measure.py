@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine, its matrix rate, timing in turn, and one table and JSON for all."""
+"""What the benchmarks share: the hardware and its rate, alternating timing, and the output as a table and JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +23,27 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parent.parent))
 warnings.filterwarnings("ignore", module="pytorch_lightning")
 
-from infer.cli.schema import backbone  # noqa: E402
-from infer.core.ufc import batch_norms  # noqa: E402
+from infer.core.batch_norm import batch_norms  # noqa: E402
 from infer.models.networks import build  # noqa: E402
 
 
 def parser(doc: str, backbones: Sequence[str]) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
-    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--backbones", nargs="+", default=list(backbones))
-    made.add_argument("--classes", type=int, default=10)
-    made.add_argument("--side", type=int, default=32, help="pixels")
-    made.add_argument("--turns", type=int, default=3, help="A B A B ...: so many of each")
-    made.add_argument("--seconds", type=float, default=8.0, help="a turn of the reference takes about so long")
-    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    made.add_argument("--json", type=Path, help="write the figures there")
-    return made
+    """Return a parser with the options that every benchmark has."""
+    created = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    created.add_argument("--backbones", nargs="+", default=list(backbones))
+    created.add_argument("--classes", type=int, default=10)
+    created.add_argument("--side", type=int, default=32, help="height and width of the images in pixels")
+    created.add_argument("--turns", type=int, default=3, help="runs of each of the two, which alternate: A B A B ...")
+    created.add_argument("--seconds", type=float, default=8.0, help="approximate duration of a run of the reference")
+    created.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    created.add_argument("--json", type=Path, help="file to write the results to")
+    return created
 
 
 def network(name: str, classes: int, side: int) -> nn.Module:
-    """A backbone with the statistics of noise in its BatchNorm layers; frozen, and the same at every call."""
+    """Build a frozen backbone, the same at every call, with the statistics of noise in its BatchNorm layers."""
     torch.manual_seed(0)
-    options = backbone(name)
-    model = build(options.model, options.options, options.stem, classes, 3, side)
+    model = build(name, classes, 3, side)
     for layer in batch_norms(model):
         layer.momentum = None
     with torch.no_grad():
@@ -54,7 +52,7 @@ def network(name: str, classes: int, side: int) -> nn.Module:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the figures were taken on, and when."""
+    """Describe the hardware and software of a measurement, with its date."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -70,13 +68,13 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def wait(device: str) -> None:
-    """Until the device has done what was asked of it."""
+    """Wait until the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def seconds(work: Callable[[], Any], device: str) -> float:
-    """That ``work`` takes."""
+    """Measure the seconds that ``work`` takes."""
     wait(device)
     start = time.perf_counter()
     work()
@@ -85,14 +83,14 @@ def seconds(work: Callable[[], Any], device: str) -> float:
 
 
 def matrix_rate(device: str) -> float:
-    """Floating-point operations a second of a float32 matrix product, the best of several: the floor's rate."""
+    """Measure the floating-point operations per second of a float32 matrix product, the best of eight."""
     side = 8192 if device == "cuda" else 2048
     a, b = torch.randn(2, side, side, device=device)
     return 2 * side**3 / min(seconds(lambda: a @ b, device) for _ in range(8))
 
 
 def operations(work: Callable[[], Any]) -> int:
-    """Floating-point operations of the convolutions and products in ``work``."""
+    """Count the floating-point operations of the convolutions and matrix products in ``work``."""
     with FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops()
@@ -101,12 +99,12 @@ def operations(work: Callable[[], Any]) -> int:
 def in_turn(
     reference: Callable[[], Any], ours: Callable[[], Any], turns: int, device: str
 ) -> list[tuple[float, float]]:
-    """Seconds of each, A B A B; the caller has warmed both up."""
+    """Measure the seconds of both in alternation, A B A B; the caller has warmed them up."""
     return [(seconds(reference, device), seconds(ours, device)) for _ in range(turns)]
 
 
 def ratios(times: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """Reference over ours, a pair of neighbours each."""
+    """Summarise the times of :func:`in_turn`: reference over ours of each pair, and the median seconds of both."""
     found = [reference / ours for reference, ours in times]
     return {
         "ratio_median": statistics.median(found),
@@ -117,20 +115,20 @@ def ratios(times: Sequence[tuple[float, float]]) -> dict[str, float]:
     }
 
 
-def said(case: dict[str, Any]) -> dict[str, Any]:
-    """The case, told as soon as it is known."""
+def printed(case: dict[str, Any]) -> dict[str, Any]:
+    """Print a case as soon as it is measured, and return it."""
     words = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in case.items())
     print(", ".join(words), flush=True)
     return case
 
 
-def report(title: str, hardware: dict[str, Any], cases: Sequence[dict[str, Any]], file: Path | None) -> None:
-    """Print the table; write the JSON."""
+def report(title: str, hardware: Mapping[str, Any], cases: Sequence[Mapping[str, Any]], file: Path | None) -> None:
+    """Print the table of the cases and write them to ``file`` as JSON."""
     table = Table(title=f"{title}\n{hardware}")
     for key in cases[0]:
         table.add_column(key, justify="right")
     for case in cases:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in case.values()))
-    Console(width=None if sys.stdout.isatty() else 240).print(table)
+    Console(width=None if sys.stdout.isatty() else 240, markup=False).print(table)
     if file:
         file.write_text(json.dumps({"hardware": hardware, "cases": list(cases)}, indent=2) + "\n")

@@ -1,14 +1,15 @@
-"""What a step of distillation costs: time against K, C, steps and M, and peak memory against the chunk.
+"""Cost of a step of distillation: time against K, C, steps and M, and peak memory against the chunk.
 
     python benchmarks/scaling.py --json scaling.json
 
-Every line is a process of its own, so that its peak memory is its own. ``memory_mib`` is the peak above that of the
-loaded teacher and images; ``model_seconds`` is the cost model of docs/benchmarks.md: operations of the passes over the
-matrix rate that the first line of its backbone and side reached.
+Each line of the table runs in a process of its own, so that it has a peak memory of its own. ``memory_mib`` is the peak
+above the memory of the loaded teacher and images. ``model_seconds`` is the cost model of docs/benchmarks.md: the
+operations of the passes over the rate that the first line of the same backbone and image size reached.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
@@ -16,10 +17,9 @@ import sys
 
 import measure
 import torch
-from distillation import module
-from torch import Tensor
+from distillation import Workload, add_gradient
 
-from infer.models.modules import Passes
+from infer.models.compensator import MicroBatch
 
 LINES = {
     "time": [
@@ -46,61 +46,54 @@ LINES = {
 
 
 def peak(device: str) -> float:
-    """MiB so far."""
+    """Return the peak memory so far, in MiB."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def one(name: str, side: int, teachers: int, rounds: int, classes: int, chunk: int, steps: int, device: str) -> None:
-    """One line, in this process."""
-    generator = torch.Generator().manual_seed(0)
-    naturals = torch.randint(256, (rounds, classes, 3, side, side), generator=generator, dtype=torch.uint8)
-    targets = torch.arange(classes).expand(rounds, -1)
-    teacher = measure.network(name, classes, side)
-    made = module(teacher, naturals, targets, 1).to(device)
-    made.frozen[0].to(device)
-    made.passes = Passes(1, chunk)
+def measure_line(
+    name: str, side: int, teachers: int, rounds: int, classes: int, chunk: int, steps: int, device: str
+) -> dict[str, float]:
+    """Measure one line in this process."""
+    workload = Workload.random(name, side, rounds, classes)
+    problem = workload.problem(1).to(torch.device(device))
+    u = problem.zeros().requires_grad_()
 
     def step() -> None:
-        for first in range(rounds):
-            made.descend(slice(first, first + 1), lambda images: images, Tensor.backward)
+        add_gradient(problem, u, MicroBatch(1, chunk))
 
     if classes * side <= 40 * 32:
-        step()  # warms up; the large ones are long enough without
+        step()  # warms up; larger lines take long enough without it
     before = peak(device)
     took = measure.seconds(lambda: [step() for _ in range(steps * teachers)], device)
-    made.u.grad = None
-    few = module(teacher, naturals[:1, :2], targets[:1, :2], 1).to(device)
-    few.frozen[0].to(device)
+    used = peak(device) - before
+    operations_per_image = workload.part(1, 2).operations() / 2
     images = rounds * classes * steps * teachers
-    flop = measure.operations(lambda: few.descend(slice(0, 1), lambda images: images, Tensor.backward)) / 2
-    found = {"seconds": took, "memory_mib": round(peak(device) - before), "operations": flop * images}
-    if chunk < classes:
-        found["operations"] *= 1.5  # a third pass, forward
-    print(json.dumps(found))
+    passes = 1.5 if chunk < classes else 1.0  # a chunk below C needs a second forward pass
+    return {"seconds": took, "memory_mib": round(used), "operations": passes * operations_per_image * images}
 
 
 def main() -> None:
-    """Parse, measure, report."""
-    made = measure.parser(__doc__, [])
-    made.add_argument("--part", choices=[*LINES, "all"], default="all")
-    made.add_argument("--one", nargs=7, help=measure.argparse.SUPPRESS)
-    options = made.parse_args()
+    """Parse the arguments, measure each line and print the table."""
+    parser = measure.parser(__doc__, [])
+    parser.add_argument("--part", choices=[*LINES, "all"], default="all")
+    parser.add_argument("--one", nargs=7, help=argparse.SUPPRESS)
+    options = parser.parse_args()
     if options.one:
-        one(options.one[0], *map(int, options.one[1:]), options.device)
+        print(json.dumps(measure_line(options.one[0], *map(int, options.one[1:]), options.device)))
         return
     keys = ("backbone", "side", "teachers", "groups", "classes", "chunk", "steps")
     cases, rates = [], {}
     for part, lines in LINES.items():
         for line in lines if options.part in (part, "all") else []:
             words = [sys.executable, __file__, "--device", options.device, "--one", *map(str, line)]
-            said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-            found = json.loads(said.splitlines()[-1])
+            output = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+            found = json.loads(output.splitlines()[-1])
             rate = rates.setdefault(line[:2], found["operations"] / found["seconds"])
             case = {**dict(zip(keys, line, strict=True)), **found, "model_seconds": found["operations"] / rate}
-            cases.append(measure.said(case))
-    measure.report("what a step costs", measure.machine(options.device), cases, options.json)
+            cases.append(measure.printed(case))
+    measure.report("cost of a step", measure.machine(options.device), cases, options.json)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Several seeds of one student at once (torch.func.stack_module_state and vmap) against one after the other, in turn.
+"""Students of several seeds: one after the other against all at once (torch.func.stack_module_state and vmap).
 
     python benchmarks/seeds.py --json seeds.json
 
-A step is forward and backward of every seed's student on a batch of its own. Kept as the record of why ``infer`` trains
-students one after the other: where the ratio is below 1, stacking is slower.
+A step is a forward and a backward pass of the student of every seed, each on a batch of its own. Where the ratio is
+below 1, training all at once is slower; this is why ``infer`` trains students one after the other.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 
 import measure
@@ -15,12 +16,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
+from infer.core.batch_norm import batch_norms
 
-def case(name: str, seeds: int, options: measure.argparse.Namespace) -> dict[str, object]:
-    """One backbone and number of seeds."""
+
+def case(name: str, seeds: int, options: argparse.Namespace) -> dict[str, object]:
+    """Measure one backbone and number of seeds."""
     device = options.device
     network = measure.network(name, options.classes, options.side).to(device).train().requires_grad_(True)
-    for layer in measure.batch_norms(network):
+    for layer in batch_norms(network):
         layer.momentum = 0.1
     students = [copy.deepcopy(network) for _ in range(seeds)]
     images = torch.randn(seeds, 64, 3, options.side, options.side, device=device)
@@ -46,19 +49,19 @@ def case(name: str, seeds: int, options: measure.argparse.Namespace) -> dict[str
     at_once()
     steps = max(2, round(options.seconds / 4 / measure.seconds(one_by_one, device)))
 
-    def several(work):
+    def repeated(work):
         return lambda: [work() for _ in range(steps)]
 
-    times = measure.in_turn(several(one_by_one), several(at_once), options.turns, device)
+    times = measure.in_turn(repeated(one_by_one), repeated(at_once), options.turns, device)
     return {"backbone": name, "seeds": seeds, "steps": steps, **measure.ratios(times)}
 
 
 def main() -> None:
-    """Parse, measure, report."""
-    made = measure.parser(__doc__, ["convnet_narrow"])
-    made.add_argument("--seeds", type=int, nargs="+", default=[3, 8])
-    options = made.parse_args()
-    cases = [measure.said(case(name, seeds, options)) for name in options.backbones for seeds in options.seeds]
+    """Parse the arguments, measure each case and print the table."""
+    parser = measure.parser(__doc__, ["convnet_narrow"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 8], help="numbers of seeds")
+    options = parser.parse_args()
+    cases = [measure.printed(case(name, seeds, options)) for name in options.backbones for seeds in options.seeds]
     measure.report("students one by one over all at once", measure.machine(options.device), cases, options.json)
 
 

@@ -1,9 +1,9 @@
-"""The panels of a sweep on Weights & Biases, at once: a saved workspace, made by code.
+"""Create a Weights & Biases workspace for the runs of a sweep.
 
-    python examples/wandb_dashboard.py --entity <you or your team> --project infer --sweep <name>
+    python examples/wandb_dashboard.py --entity <user or team> --project infer --sweep <name>
 
-Its metrics are those that ``logger=wandb`` logs. It needs ``python -m pip install 'infer-distillation[dashboard]'``, a
-network and an account.
+The panels show the metrics that ``logger=wandb`` logs. The script needs the package ``wandb-workspaces``, a network and
+an account.
 """
 
 from __future__ import annotations
@@ -12,17 +12,56 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-_STEP = "trainer/global_step"
+STEP = "trainer/global_step"
+SOURCES = ("distilled", "random", "real")
+IMAGES = ("round0", "naturals", "composed")
+CURVES = {
+    "Cross-entropy of compensators": "distill/.*/cross_entropy",
+    "BatchNorm distance of compensators": "distill/.*/bn",
+    "Accuracy of students": "student/.*/accuracy",
+    "Loss of students": "student/.*/loss",
+    "Loss of teachers": "teacher/.*/loss",
+}
 
 
 def workspace(entity: str, project: str, students: Sequence[str], sweep: str | None = None) -> Any:
-    """The workspace of ``project``: what students of the backbones ``students`` came to, curves, pictures; of the runs
-    of ``sweep`` where one is given. Not saved yet."""
+    """Build a workspace without saving it.
+
+    Args:
+        entity: The user or team that owns the project.
+        project: The W&B project.
+        students: The backbones of the students.
+        sweep: The name of a sweep whose runs are shown; None shows all runs of the project.
+
+    Returns:
+        A ``wandb_workspaces.workspaces.Workspace`` with accuracies, curves and images.
+    """
     import wandb_workspaces.reports.v2 as panels
     import wandb_workspaces.workspaces as workspaces
 
+    curves: list[Any] = [panels.LinePlot(title=title, x=STEP, metric_regex=key) for title, key in CURVES.items()]
+    images: list[Any] = [panels.MediaBrowser(media_keys=[f"pictures/{name}"]) for name in IMAGES]
+    created = workspaces.Workspace(
+        entity=entity,
+        project=project,
+        name=f"INFER: {sweep or 'all runs'}",
+        sections=[
+            workspaces.Section(name="Results", panels=results(students), is_open=True),
+            workspaces.Section(name="Curves", panels=curves, is_open=True),
+            workspaces.Section(name="Images", panels=images, is_open=True),
+        ],
+    )
+    if sweep:
+        created.runset_settings.filters = [workspaces.Metric("Group") == sweep]
+    return created
+
+
+def results(students: Sequence[str]) -> list[Any]:
+    """Build the panels of accuracies for ``students``: against bytes, by training set, and by setting."""
+    import wandb_workspaces.reports.v2 as panels
+
     metric = panels.SummaryMetric
-    results: list[Any] = [
+    by_bytes = [
         panels.ScatterPlot(
             title=f"Accuracy against stored bytes, {name}",
             x=metric("bytes/file"),
@@ -31,56 +70,33 @@ def workspace(entity: str, project: str, students: Sequence[str], sweep: str | N
         )
         for name in students
     ]
-    rivals: list[Any] = [
+    by_source = [
         panels.BarPlot(
-            title=f"Accuracy by what it was trained on, {name}",
-            metrics=[metric(f"accuracy/{name}/{source}") for source in ("distilled", "random", "real")],
+            title=f"Accuracy by training set, {name}",
+            metrics=[metric(f"accuracy/{name}/{source}") for source in SOURCES],
             groupby=panels.Config("method.name"),
         )
         for name in students
     ]
-    settings = panels.ParameterImportancePlot(with_respect_to=f"accuracy/{students[0]}/distilled")
-    curves = {
-        "Cross-entropy of compensators": "distill/.*/cross_entropy",
-        "BatchNorm distance of compensators": "distill/.*/bn",
-        "Accuracy of students": "student/.*/accuracy",
-        "Loss of students": "student/.*/loss",
-        "Loss of teachers": "teacher/.*/loss",
-    }
-    pictures: list[Any] = [
-        panels.MediaBrowser(media_keys=[f"pictures/{name}"]) for name in ("round0", "naturals", "composed")
-    ]
-    lines: list[Any] = [panels.LinePlot(title=title, x=_STEP, metric_regex=key) for title, key in curves.items()]
-    made = workspaces.Workspace(
-        entity=entity,
-        project=project,
-        name=f"INFER: {sweep or 'all runs'}",
-        sections=[
-            workspaces.Section(name="What it came to", panels=[*results, *rivals, settings], is_open=True),
-            workspaces.Section(name="Curves", panels=lines, is_open=True),
-            workspaces.Section(name="Pictures", panels=pictures, is_open=True),
-        ],
-    )
-    if sweep:
-        made.runset_settings.filters = [workspaces.Metric("Group") == sweep]
-    return made
+    by_setting = panels.ParameterImportancePlot(with_respect_to=f"accuracy/{students[0]}/distilled")
+    return [*by_bytes, *by_source, by_setting]
 
 
 def main() -> None:
-    """Parse, make, save, say where."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--entity", required=True, help="the account or team that owns the project")
-    made.add_argument("--project", default="infer")
-    made.add_argument("--sweep", help="its name, as in outputs/sweeps/<name>; left out: all runs of the project")
-    made.add_argument("--students", nargs="+", default=["convnet_narrow"], help="backbones of students")
-    options = made.parse_args()
+    """Parse the arguments, save the workspace and print its address."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--entity", required=True, help="the user or team that owns the project")
+    parser.add_argument("--project", default="infer", help="the W&B project")
+    parser.add_argument("--sweep", help="the name of a sweep, as in outputs/sweeps/<name>; default: all runs")
+    parser.add_argument("--students", nargs="+", default=["convnet_narrow"], help="the backbones of the students")
+    options = parser.parse_args()
     try:
         print(workspace(options.entity, options.project, options.students, options.sweep).save().url)
     except ModuleNotFoundError as error:
-        raise SystemExit(f"error: {error}; python -m pip install --editable '.[dashboard]'") from error
-    except Exception as error:  # the client raises what its network does
+        raise SystemExit(f"error: {error}; run: python -m pip install wandb-workspaces") from error
+    except Exception as error:  # the client raises errors of many types
         reason = str(error).splitlines()[0]
-        raise SystemExit(f"error: not saved ({reason}); log in with `wandb login`, and name your --entity") from error
+        raise SystemExit(f"error: not saved ({reason}); log in with `wandb login`, and check --entity") from error
 
 
 if __name__ == "__main__":

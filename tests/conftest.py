@@ -1,4 +1,4 @@
-"""What the tests share: composed configurations, small pictures on disk, and the commands as real processes."""
+"""What the tests share: options as a command composes them, small pictures on disk, and the commands as processes."""
 
 import os
 import subprocess
@@ -6,6 +6,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from infer.cli import schema
+from infer.cli.command import TASKS
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,32 +39,42 @@ def files(folder: Path) -> list[Path]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Callable:
-    """Compose a checked configuration that writes below the test's own folder."""
+    """Compose the checked options of a command that writes below the test's own folder."""
 
     def composed(command: str, *overrides: str):
         schema.register()
         with initialize_config_dir(str(schema.CONF), version_base="1.3"):
-            return schema.checked(compose(command, [f"output={tmp_path}/outputs", *TINY, *overrides]))
+            return schema.typed(compose(command, [f"output={tmp_path}/outputs", *TINY, *overrides]))
 
     return composed
+
+
+@pytest.fixture
+def run(config: Callable) -> Callable[..., Any]:
+    """Run a command in this process; returns its result."""
+
+    def done(command: str, *overrides: str) -> Any:
+        options = config(command, *overrides)
+        return TASKS[command](options, schema.backbones(options))
+
+    return done
 
 
 @pytest.fixture
 def command() -> Callable[..., subprocess.CompletedProcess]:
     """Run a script of the project as a user does; returns its exit code and output."""
 
-    def run(*words: str, **options) -> subprocess.CompletedProcess:
+    def done(*words: str, **options) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False, **options
         )
 
-    return run
+    return done
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start a script of the project and come back at once; its lines are read from its stdout, and it ends with the
-    test."""
+    """Start a script of the project and return its process, whose lines are on its stdout; it ends with the test."""
     started = []
 
     def begin(*words: str, **options) -> subprocess.Popen:

@@ -1,4 +1,4 @@
-"""The benchmarks run, agree with their references, and docs/benchmarks.md says what their files say."""
+"""The benchmarks run and agree with their references; docs/benchmarks.md has the figures of the recorded files."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ SMALL = ["--backbones", "convnet_narrow", "--side", "8", "--classes", "3", "--tu
         ("student", ["--rounds", "2", "--steps", "4", "--seconds", "0.1", "--workers", "0"]),
     ],
 )
-def test_a_benchmark_writes_what_it_measured(command, tmp_path, script, words):
+def test_a_benchmark_writes_its_measurements(command, tmp_path, script, words):
     file = tmp_path / "figures.json"
     done = command(f"benchmarks/{script}.py", *SMALL, *words, "--json", str(file))
     assert done.returncode == 0, done.stderr
@@ -40,11 +40,11 @@ def test_a_benchmark_writes_what_it_measured(command, tmp_path, script, words):
     assert set(case) >= KEYS
     assert 0 < case["ratio_min"] <= case["ratio_median"] <= case["ratio_max"]
     assert case["share_of_floor"] > 0
-    if script == "distillation":  # the same draws: the same loss
+    if script == "distillation":  # both use the same random draws
         assert case["loss_ours"] == pytest.approx(case["loss_reference"], rel=1e-3)
 
 
-def test_gains_are_paired_and_set_against_classes_a_teacher(command, tmp_path):
+def test_gains_are_paired_differences_against_classes_per_teacher(command, tmp_path):
     files = []
     for seed, (ours, theirs) in enumerate([([0.5, 0.6], [0.4, 0.6]), ([0.7, 0.7], [0.5, 0.5])]):
         rows = [
@@ -63,10 +63,10 @@ def test_gains_are_paired_and_set_against_classes_a_teacher(command, tmp_path):
     with (tmp_path / "out" / "gain.csv").open() as table:
         of_images, point = csv.DictReader(table)
     assert (of_images["rival"], point["rival"]) == ("random_images", "random")
-    half = 12.706 * statistics.stdev([0.05, 0.2]) / 2**0.5  # two sets: Student's t of 1 degree of freedom, 97.5 %
+    half = 12.706 * statistics.stdev([0.05, 0.2]) / 2**0.5  # Student's t, 1 degree of freedom, 97.5 %
     assert (float(point["gain"]), float(point["half"])) == pytest.approx((0.125, half), rel=1e-3)
     assert (tmp_path / "out" / "gain.png").read_bytes().startswith(b"\x89PNG")
-    single = tmp_path / "single" / "result.json"  # another number of teachers is another point, further on
+    single = tmp_path / "single" / "result.json"  # another number of teachers gives another point, with a larger C/M
     single.parent.mkdir()
     single.write_text(json.dumps({**json.loads(files[0].read_text()), "teachers": {"a": {}}}))
     single.with_name("settings.json").write_text(json.dumps({"seed": 0, "steps": 3, "teachers": 1}))

@@ -1,1 +1,1 @@
-"""Tensors in, tensors out: the paper's equations and the pure functions beside them."""
+"""Tensors in, tensors out: the paper and the pure functions beside it; and options, errors and files of every room."""

@@ -1,8 +1,9 @@
-"""Random crops, flips and boxes as pure functions of uniform draws: who holds the draws, holds the pictures."""
+"""Random crops, flips and boxes as pure functions of uniform draws: the same draws give the same images."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +12,21 @@ from torch import Tensor
 DRAWS = 5
 """Uniform numbers in 0 to 1 that one image takes."""
 
+Transform = Callable[[Tensor], Tensor]
+
 
 def augment(images: Tensor, draws: Tensor, crop: int, flip: bool, resized_crop: float | None = None) -> Tensor:
-    """Crops, zero-padded by ``crop`` pixels, and horizontal flips, as ``draws`` [B, DRAWS] have it.
+    """Crop and flip each image as its draws say.
 
-    ``images`` [B, ch, H, W] of any dtype, on any device; the padding is black. ``resized_crop`` in the place of
-    ``crop``: boxes of at least this share of the area, resized to the whole; float images come out.
+    Args:
+        images: [B, ch, H, W] of any dtype, on any device.
+        draws: float [B, DRAWS], uniform in 0 to 1.
+        crop: pixels of black padding before a crop of the image's size.
+        flip: flip half of the images horizontally.
+        resized_crop: in place of ``crop``, boxes of at least this share of the area, resized to the whole image.
+
+    Returns:
+        [B, ch, H, W]; of the dtype of ``images``, or float where ``resized_crop`` is given.
     """
     if not crop and not flip and not resized_crop:
         return images
@@ -33,12 +43,12 @@ def augment(images: Tensor, draws: Tensor, crop: int, flip: bool, resized_crop: 
         images = F.pad(images, (crop,) * 4)
         rows, columns = rows + down[:, None], columns + right[:, None]
     picked = torch.arange(batch, device=images.device)[:, None, None]
-    # Indexing puts the channels last, which is the memory format the networks want.
+    # Indexing puts the channels last, which is the memory format of the networks.
     return images[picked, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def _resized_crops(images: Tensor, draws: Tensor, flipped: Tensor, least: float) -> Tensor:
-    """A box of its own for each image, sampled bilinearly: one affine map an image."""
+    """Sample a box of each image bilinearly, by one affine map per image."""
     batch, _, height, width = images.shape
     size_y, size_x = _box_sizes(draws[:, :2], least)
     maps = torch.zeros(batch, 2, 3, device=images.device)
@@ -51,21 +61,40 @@ def _resized_crops(images: Tensor, draws: Tensor, flipped: Tensor, least: float)
 
 
 def _box_sizes(draws: Tensor, least: float) -> tuple[Tensor, Tensor]:
-    """Heights and widths of boxes from ``draws`` [B, 2], as shares of the side of the square they lie in."""
+    """Return heights and widths of boxes from ``draws`` [B, 2], as shares of the side of the square image."""
     share = least + (1 - least) * draws[:, 0]
     aspect = (math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * draws[:, 1]).exp()
     return (share / aspect).sqrt().clamp(max=1), (share * aspect).sqrt().clamp(max=1)
 
 
-def random_box(side: int, least: float) -> tuple[int, int, int, int]:
-    """Top, left, height and width in pixels of a random box of at least ``least`` of the area of a square."""
+def random_transform(jitter: int, resized_crop: float | None, side: int) -> Transform:
+    """Draw one transform of square images [..., ch, side, side] from torch's global generator.
+
+    Args:
+        jitter: the transform rolls images by 0 to this many pixels, down and right.
+        resized_crop: least share of the area of a box that is resized to the whole, with a random flip; None: neither.
+        side: height and width of the images in pixels.
+    """
+    down, right = torch.randint(jitter + 1, (2,)).tolist()
+    box = _random_box(side, resized_crop) if resized_crop else None
+    flip = resized_crop is not None and bool(torch.rand(()) < 0.5)
+
+    def transform(images: Tensor) -> Tensor:
+        images = _resized(images, box, side) if box else images
+        return (images.flip(-1) if flip else images).roll((down, right), dims=(-2, -1))
+
+    return transform
+
+
+def _random_box(side: int, least: float) -> tuple[int, int, int, int]:
+    """Return top, left, height and width in pixels of a box of at least ``least`` of the area of a square."""
     height, width = (max(1, round(side * float(size))) for size in _box_sizes(torch.rand(1, 2), least))
     top, left = int(torch.randint(side - height + 1, ())), int(torch.randint(side - width + 1, ()))
     return top, left, height, width
 
 
-def resized(images: Tensor, box: tuple[int, int, int, int], side: int) -> Tensor:
-    """That box of every image [..., ch, H, W] float, resized to ``side`` x ``side``."""
+def _resized(images: Tensor, box: tuple[int, int, int, int], side: int) -> Tensor:
+    """Cut that box out of every image [..., ch, H, W] float and resize it to ``side`` x ``side``."""
     top, left, height, width = box
     cut = images[..., top : top + height, left : left + width]
     return F.interpolate(cut.flatten(0, -4), (side, side), mode="bilinear", antialias=True).view(

@@ -1,4 +1,4 @@
-"""How ``ipc`` is spent, and what every byte of the file is for."""
+"""How a budget of ``ipc`` images per class is spent, and the bytes of the file by purpose."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from infer.core.errors import UserError
 
 @dataclass(frozen=True)
 class Split:
-    """The stored images of a distilled set of C classes: naturals and compensators.
+    """The stored images of a distilled set of C ``classes``.
 
-    ``rounds`` K: naturals of each class that meet the compensators; ``compensators_per_round`` M: one a teacher;
-    ``extra``: further naturals, class after class, that meet none.
+    Args:
+        classes: C.
+        rounds: K, natural images of each class that compensators are added to.
+        compensators_per_round: M, one a teacher.
+        extra: further natural images, class after class, without compensators.
     """
 
     classes: int
@@ -22,24 +25,35 @@ class Split:
 
     @property
     def naturals(self) -> int:
-        """Stored natural images."""
+        """Number of stored natural images."""
         return self.rounds * self.classes + self.extra
 
     @property
     def compensators(self) -> int:
-        """Stored compensators, K * M."""
+        """Number of stored compensators, K * M."""
         return self.rounds * self.compensators_per_round
 
     @property
     def composed(self) -> int:
-        """Images that reading composes, K * M * C: none of them is stored."""
+        """Number of images that a reader composes, K * M * C; none of them is stored."""
         return self.compensators * self.classes
 
 
 def infer_split(ipc: int, classes: int, teachers: int, fill: bool = False) -> Split:
-    """The split as published: K = floor(ipc*C / (C+M)) naturals a class and M compensators a round.
+    """Split a budget of images as published: K = floor(ipc * C / (C + M)) rounds of C naturals and M compensators.
 
-    ``fill`` spends the unused rest on further naturals. Raises :class:`UserError` where the split has no round.
+    Args:
+        ipc: images per class that may be stored.
+        classes: C.
+        teachers: M.
+        fill: spend the unused rest on further natural images.
+
+    Raises:
+        UserError: where ``ipc`` is too small for one round and ``fill`` is off.
+
+    Example:
+        >>> infer_split(10, classes=100, teachers=4)
+        Split(classes=100, rounds=9, compensators_per_round=4, extra=0)
     """
     budget = ipc * classes
     rounds = budget // (classes + teachers)
@@ -47,31 +61,33 @@ def infer_split(ipc: int, classes: int, teachers: int, fill: bool = False) -> Sp
         smallest = -(-(classes + teachers) // classes)
         raise UserError(
             f"ipc={ipc}: too small to split between {classes} classes and {teachers} teachers; the smallest that "
-            f"works is ipc={smallest}, or budget=filled for naturals alone"
+            f"works is ipc={smallest}, or budget=filled for natural images only"
         )
     extra = budget - rounds * (classes + teachers) if fill else 0
     return Split(classes, rounds, teachers, extra)
 
 
 def published_images(ipc: int, classes: int, teachers: int) -> int:
-    """Images that a student sees of the published split, stored and composed; naturals where ``ipc`` is too small for
-    it. Epochs are passes over so many images for every method and budget, so that none is trained for longer."""
+    """Count the images, stored and composed, that a student sees of the published split at ``ipc``.
+
+    An epoch is a pass over this number of images for every method and budget, so that all students take as many steps.
+    """
     split = infer_split(ipc, classes, teachers, fill=True)
     return split.rounds * classes + split.composed or split.extra
 
 
 def natural_split(images: int, classes: int) -> Split:
-    """``images`` naturals and no compensator, taken from the classes in turn."""
+    """Split a budget into ``images`` natural images, taken from the classes in turn, and no compensator."""
     return Split(classes, 0, 0, images)
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Bytes of a distilled set.
+    """Bytes of a distilled set, by purpose.
 
-    ``labels`` counts whatever a consumer needs to label an image: stored soft labels, class numbers, or the teachers
-    where they label on the fly; ``header`` is the file's, ``total`` the sum of the four, ``file`` the size on disk,
-    ``budget`` that of ipc * C images at 8 bit, ``real`` that of the real training images at 8 bit.
+    ``labels`` counts stored soft labels, class numbers, or the teachers of dynamic labels. ``header`` is the file's,
+    ``total`` the sum of the four, ``file`` the size on disk, ``budget`` the size of ipc * C images at 8 bits a channel,
+    ``real`` that of the real training images.
     """
 
     natural: int

@@ -1,4 +1,7 @@
-"""Naturals under a codec: one sheet of tiles takes a fraction of the bytes of raw pixels, or of a file a picture."""
+"""Compression of natural images: many images are the tiles of one picture file, a sheet.
+
+One sheet of small tiles takes far fewer bytes than raw pixels, and fewer than one file per image.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,32 @@ from torch import Tensor
 
 CODECS = ("avif", "webp", "jpeg")
 _SIDE = 4096
-"""Pixels of a sheet's side at most: below the codecs' own limits, and a megabyte or two of memory a sheet."""
+"""Longest side of a sheet in pixels: below the limits of the codecs; a sheet then takes some megabytes of memory."""
 
 
 def encode(images: Tensor, codec: str, quality: int) -> list[bytes]:
-    """``images`` uint8 [N, ch, H, W] as tiles, left to right and top to bottom, of square sheets: a file each.
+    """Compress images into sheets.
 
-    ``quality`` is the codec's own, 0 to 100. What it loses, :func:`decode` shows. Raises OSError where this Pillow
-    lacks the codec.
+    Tiles lie from left to right and from top to bottom. :func:`decode` shows what the compression loses.
+
+    Args:
+        images: uint8 [N, ch, H, W] with 1 or 3 channels.
+        codec: ``"avif"``, ``"webp"`` or ``"jpeg"``.
+        quality: quality setting of the codec, 0 to 100.
+
+    Returns:
+        The content of one picture file per sheet.
+
+    Raises:
+        OSError: if the installed Pillow lacks the codec.
     """
     options: dict[str, Any] = {}
-    if codec == "avif":  # a picture of 32 pixels has no colour to spare
+    if codec == "avif":  # subsampled colour is visible in images of 32 pixels
         options["subsampling"] = "4:0:0" if images.shape[1] == 1 else "4:4:4"
     if codec == "jpeg":
         options |= {"optimize": True, "subsampling": "4:4:4"}
     sheets = []
-    for tiles in images.split(_tiles_a_sheet(images.shape[-2:])):
+    for tiles in images.split(_tiles_per_sheet(images.shape[-2:])):
         buffer = io.BytesIO()
         Image.fromarray(_sheet(tiles)).save(buffer, codec.upper(), quality=quality, **options)
         sheets.append(buffer.getvalue())
@@ -37,40 +50,60 @@ def encode(images: Tensor, codec: str, quality: int) -> list[bytes]:
 
 
 def decode(sheets: Sequence[bytes], count: int, shape: tuple[int, int, int]) -> Tensor:
-    """The ``count`` images uint8 [N, ch, H, W] of ``shape`` (ch, H, W) in ``sheets``.
+    """Decompress the images of :func:`encode`.
 
-    Raises ValueError or OSError where a sheet is broken or of another size.
+    Args:
+        sheets: the content of the picture files.
+        count: number of images N.
+        shape: shape (ch, H, W) of an image.
+
+    Returns:
+        The images, uint8 [N, ch, H, W].
+
+    Raises:
+        ValueError: if the sheets have another number or size than ``count`` and ``shape`` need.
+        OSError: if a sheet is damaged or is a file of another kind.
     """
-    channels, height, width = shape
+    per_sheet = _tiles_per_sheet(shape[1:])
+    if len(sheets) != math.ceil(count / per_sheet):
+        raise ValueError(f"{len(sheets)} sheets for {count} images, {math.ceil(count / per_sheet)} expected")
     images = []
     for number, content in enumerate(sheets):
-        tiles = min(_tiles_a_sheet((height, width)), count - number * _tiles_a_sheet((height, width)))
-        rows, columns = _grid(tiles)
-        with Image.open(io.BytesIO(content)) as opened:
-            if opened.size != (columns * width, rows * height):
-                raise ValueError(f"sheet {number} has {opened.size} pixels for {tiles} tiles of {width} x {height}")
-            sheet = np.asarray(opened.convert("L" if channels == 1 else "RGB")).reshape(
-                rows, height, columns, width, -1
-            )
-        images.append(torch.from_numpy(sheet.transpose(0, 2, 4, 1, 3).reshape(-1, *shape)[:tiles].copy()))
+        tiles = min(per_sheet, count - number * per_sheet)
+        images.append(_tiles(content, f"sheet {number}", tiles, shape))
     return torch.cat(images)
 
 
+def _tiles(content: bytes, name: str, tiles: int, shape: tuple[int, int, int]) -> Tensor:
+    """Decode one sheet into its tiles, uint8 [tiles, ch, H, W]."""
+    channels, height, width = shape
+    rows, columns = _grid(tiles)
+    # A file comes from anywhere: only the codecs of `encode` may read it, and its size is checked before its pixels.
+    with Image.open(io.BytesIO(content), formats=[codec.upper() for codec in CODECS]) as opened:
+        if opened.size != (columns * width, rows * height):
+            raise ValueError(f"{name} has {opened.size} pixels for {tiles} tiles of {width} x {height}")
+        pixels = np.asarray(opened.convert("L" if channels == 1 else "RGB"))
+    grid = pixels.reshape(rows, height, columns, width, -1)
+    return torch.from_numpy(grid.transpose(0, 2, 4, 1, 3).reshape(-1, *shape)[:tiles].copy())
+
+
 def _sheet(tiles: Tensor) -> np.ndarray:
-    """Pixels [rows * H, columns * W] or [..., 3] of the tiles; those that are wanting are flat, which costs nearly
-    nothing: a repeated picture would cost as much as another."""
+    """Arrange tiles into pixels [rows * H, columns * W] or [rows * H, columns * W, 3].
+
+    Unused places are flat grey, which costs almost nothing; a repeated image would cost as much as a new one.
+    """
     rows, columns = _grid(len(tiles))
     filled = torch.cat([tiles, tiles.new_full((rows * columns - len(tiles), *tiles.shape[1:]), 128)])
-    lying = filled.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2)  # rows, H, columns, W, ch
-    return lying.flatten(2, 3).flatten(0, 1).squeeze(-1).numpy()
+    grid = filled.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2)  # rows, H, columns, W, ch
+    return grid.flatten(2, 3).flatten(0, 1).squeeze(-1).numpy()
 
 
 def _grid(tiles: int) -> tuple[int, int]:
-    """Rows and columns of the sheet, nearly a square."""
+    """Rows and columns of a nearly square sheet."""
     columns = math.ceil(math.sqrt(tiles))
     return math.ceil(tiles / columns), columns
 
 
-def _tiles_a_sheet(side: tuple[int, ...]) -> int:
-    height, width = side
+def _tiles_per_sheet(size: Sequence[int]) -> int:
+    height, width = size
     return max(1, _SIDE // height) * max(1, _SIDE // width)

@@ -5,11 +5,11 @@ from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """A user's mistake, told in one line: the key, the value, and the choices or the cure."""
+    """A mistake of the user in one line: the key, the value, and the choices or the cure."""
 
 
 def choices(key: str, value: object, known: Iterable[str], given: str | None = None) -> UserError:
-    """The error for a ``value`` of ``key`` that is none of ``known``; those nearest to ``given``, or it, come first."""
+    """Return the error for a ``value`` of ``key`` that is not in ``known``; those nearest to it, or ``given``, lead."""
     known = sorted(known)
     near = get_close_matches(given or str(value), known, n=3, cutoff=0.7)
     hint = f"did you mean {' or '.join(near)}? " if near else ""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, the folder a run claims, and locks that let one of several processes make it."""
+"""Whole files, exclusive locks between processes, and the folder that a run reserves."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from infer.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,9 +21,12 @@ log = logging.getLogger("infer")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write beside ``path``, then rename: what was there before survives a full disk, a kill, or a power cut.
+    """Write ``path`` whole or not at all, through a temporary file that is renamed.
 
-    Raises :class:`UserError` naming the path where it cannot be written.
+    The earlier content survives a full disk, a kill, or a power cut.
+
+    Raises:
+        UserError: where the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
@@ -49,7 +50,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of ``path``, None where it does not exist; :class:`UserError` where it is damaged."""
+    """Read a JSON file; None where it does not exist. Raise :class:`UserError` where it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     except (OSError, ValueError) as error:
@@ -57,37 +58,45 @@ def read_json(path: Path) -> Any:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file of ours; :class:`UserError` where it is damaged."""
+    """Read the tensors of a safetensors file; raise :class:`UserError` where it is damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
         return load(path.read_bytes())
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it, and it is made anew") from error
+        raise UserError(f"{path}: cannot be read ({error}); remove it, and it is created again") from error
 
 
 def digest(content: bytes | Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that name ``content``."""
+    """Return eight hexadecimal digits that identify ``content``."""
     if not isinstance(content, bytes):
         content = json.dumps(content, sort_keys=True, default=str).encode()
     return hashlib.sha256(content).hexdigest()[:8]
 
 
 @contextlib.contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock ``path``, so that of several processes one makes ``what`` and the others wait, and find it made.
+def exclusive_lock(path: Path, title: str) -> Iterator[None]:
+    """Hold an exclusive lock between concurrent jobs; the others wait, and then find the result.
 
-    The system frees it with the process that holds it, however that ends. Raises :class:`UserError` where no lock can
-    be had.
+    The system frees the lock when its process ends.
+
+    Args:
+        path: of the lock file.
+        title: of the locked work, for the log.
+
+    Raises:
+        UserError: where the file cannot be locked.
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             held = lock.acquire(timeout=0)
         except Timeout:
-            log.info("%s: another process is at it; waiting", what)
+            log.info("%s: another process is working on it; waiting", title)
             held = lock.acquire()
     except OSError as error:
         raise UserError(f"{path}: cannot be locked ({error.strerror or error}); choose another output=") from error
@@ -95,20 +104,23 @@ def locked(path: Path, what: str) -> Iterator[None]:
         yield
 
 
-def claim(folder: Path, settings: Mapping[str, Any]) -> Path:
-    """The folder of the run with these ``settings``: ``folder``, or ``folder``-<digest> where others hold it.
+def reserve_folder(folder: Path, settings: Mapping[str, Any]) -> Path:
+    """Reserve the folder of the run with these ``settings`` and return it.
 
-    So the same command finds its own folder again, and no command writes into another's.
+    It is ``folder``, or ``folder``-<digest> where another run holds that one. The same settings find the same folder
+    again, and no run writes into another's.
     """
-    with locked(folder.with_name(f".{folder.name}.lock"), str(folder)):
-        place, known = find(folder, settings)
-        if not known:
+    with exclusive_lock(folder.with_name(f".{folder.name}.lock"), str(folder)):
+        place, reserved = find_folder(folder, settings)
+        if not reserved:
+            if place != folder:
+                log.info("%s holds a run with other settings; this one writes to %s", folder, place)
             write_json(place / "settings.json", settings)
     return place
 
 
-def find(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, bool]:
-    """The folder that :func:`claim` would give, and whether the run with these ``settings`` holds it already."""
+def find_folder(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, bool]:
+    """Return the folder that :func:`reserve_folder` would return, and whether the run holds it already."""
     for candidate in (folder, folder.with_name(f"{folder.name}-{digest(settings)}")):
         known = read_json(candidate / "settings.json")
         if known is None:

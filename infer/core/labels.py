@@ -10,10 +10,18 @@ from torch import Tensor, nn
 
 
 def average(logits: Tensor, space: str, temperature: float) -> Tensor:
-    """One label from the teachers' ``logits`` [M, B, C]: their mean (the paper), or that of their probabilities.
+    """Average the labels of several teachers.
 
-    In the space of ``logits`` a teacher with larger logits dominates; in that of ``probabilities`` each softmax, at
-    ``temperature``, counts alike and the mean is a distribution. Returns [B, C] in that space.
+    In the space of ``logits`` (the paper's) a teacher with larger logits dominates; in that of ``probabilities`` each
+    softmax counts alike and the mean is a distribution.
+
+    Args:
+        logits: float [M, B, C], of M teachers.
+        space: ``logits`` or ``probabilities``.
+        temperature: of each softmax in the space of probabilities.
+
+    Returns:
+        [B, C] in that space.
     """
     if space == "logits":
         return logits.mean(dim=0)
@@ -21,22 +29,45 @@ def average(logits: Tensor, space: str, temperature: float) -> Tensor:
 
 
 def distribution(labels: Tensor, space: str, temperature: float) -> Tensor:
-    """What the student is to match: probabilities [B, C], from ``labels`` [B, C] of :func:`average`."""
+    """Turn ``labels`` [B, C] of :func:`average` into the probabilities [B, C] that a student is to match."""
     return (labels / temperature).softmax(dim=-1) if space == "logits" else labels
 
 
-def distillation_loss(student: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """KL(target || softmax(student / T)), a batch's mean, times T squared so that gradients keep their size.
+def distillation_loss(logits: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    r"""Compute the loss of a student against soft labels (Hinton et al. 2015).
 
-    ``student`` logits [B, C], ``target`` probabilities [B, C]. The paper's loss up to that constant, to which AdamW,
-    its optimiser, is blind.
+    .. math:: T^2 \cdot \mathrm{KL}(p \,\Vert\, \mathrm{softmax}(z / T))
+
+    It is the paper's loss up to the factor :math:`T^2`, which keeps the size of gradients; AdamW, the paper's
+    optimiser, does not depend on it.
+
+    Args:
+        logits: the student's z, float [B, C].
+        labels: probabilities p, float [B, C], such as the labels of a :class:`infer.DistilledSet`.
+        temperature: T, such as :attr:`infer.DistilledSet.temperature`.
+
+    Returns:
+        The mean over the batch, a scalar.
+
+    Example:
+        >>> import torch
+        >>> float(distillation_loss(torch.zeros(2, 4), torch.full((2, 4), 0.25), temperature=4.0))
+        0.0
     """
-    prediction = (student.float() / temperature).log_softmax(dim=-1)
-    return F.kl_div(prediction, target.float(), reduction="batchmean") * temperature**2
+    prediction = (logits.float() / temperature).log_softmax(dim=-1)
+    return F.kl_div(prediction, labels.float(), reduction="batchmean") * temperature**2
 
 
 class Ensemble:
-    """Frozen teachers that label images together; no module, so that no student's checkpoint swallows them."""
+    """Frozen teachers that label images together.
+
+    It is no nn.Module, so a student's checkpoint does not contain its teachers.
+
+    Args:
+        teachers: networks of normalised images, in eval mode.
+        space: see :func:`average`.
+        temperature: see :func:`average`.
+    """
 
     def __init__(self, teachers: Sequence[nn.Module], space: str, temperature: float) -> None:
         self.teachers = list(teachers)
@@ -44,17 +75,17 @@ class Ensemble:
         self.temperature = temperature
 
     def to(self, device: torch.device) -> Ensemble:
-        """Move the teachers."""
+        """Move the teachers to ``device``."""
         for teacher in self.teachers:
             teacher.to(device)
         return self
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Labels [B, C] of normalised ``images`` [B, ch, H, W], in the ensemble's space."""
+        """Label normalised ``images`` [B, ch, H, W]: [B, C] in the ensemble's space."""
         return average(self.logits(images), self.space, self.temperature)
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
-        """Of every teacher, for normalised ``images`` [B, ch, H, W]: float32 [M, B, C]."""
+        """Return the logits of each teacher for normalised ``images`` [B, ch, H, W]: float32 [M, B, C]."""
         images = images.contiguous(memory_format=torch.channels_last)
         return torch.stack([teacher(images).float() for teacher in self.teachers])

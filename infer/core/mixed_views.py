@@ -1,16 +1,17 @@
-"""Views: pictures that a file need not hold, because a seed draws them from those it holds.
+"""Mixed views: augmented and mixed images that a seed reproduces, so that a file stores only their labels.
 
-A view is two images of the pool (naturals and composed), each cropped and flipped, mixed with each other. Which two,
-where cut and how mixed follows from the seed; only the teachers' label of the result is stored, C bytes. Of several
-candidates the most telling may be chosen, for some bits more: which one it was.
+A mixed view is made of two images of a pool. Each is cropped and flipped, and the two are mixed by CutMix or mixup. All
+random numbers follow from one seed. The file stores the teachers' label of the result, one byte per class, as FKD
+(Shen & Xing, "A Fast Knowledge Distillation Framework for Visual Recognition", ECCV 2022) does for augmented images.
+A view may be chosen among several candidates; the file then also stores the number of the chosen one in a few bits.
 
-Compensators too may come from the seed, shared by all classes and views: smooth and random ones, which take no byte.
-What the teachers see in the images that they make, the label says.
+Smooth noise is an optional augmentation: a random image of low spatial frequency, drawn from the same seed, is added to
+half of the images before they are cropped. It takes no bytes either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -23,16 +24,26 @@ from infer.core import ufc
 from infer.core.augment import DRAWS, augment
 from infer.core.mixing import blend
 
-LEVELS = 255
-MOST_COMPENSATORS = 256
-_GRID = 4  # points a side between which a compensator of the seed is interpolated
-_REACH = 52  # pixel levels it departs by at most; 20 is then its standard deviation
-_SECOND = 2**64  # the second word of a Philox key: a stream of its own
+MOST_SMOOTH_NOISE = 256
+"""Largest number of different smooth noise images."""
+LABEL_LEVELS = 255
+"""A stored label is a share of its largest entry in steps of 1 / LABEL_LEVELS."""
+_NOISE_GRID = 4  # points per side between which the noise is interpolated
+_NOISE_AMPLITUDE = 52  # pixel levels; the standard deviation of the noise is then about 20
+_NOISE_KEY = 2**64  # second word of the Philox key: gives the noise a random stream of its own
 
 
-class Drawn(NamedTuple):
-    """Of each view: its two images in the pool, int64 [V]; what befalls each, float32 [V, DRAWS], and one more where
-    it meets a compensator; the weight of the first, [V], and the place of a box, [V, 2]."""
+class ViewDraws(NamedTuple):
+    """The random numbers of V mixed views.
+
+    Attributes:
+        first: position in the pool of the first image, int64 [V].
+        second: position in the pool of the second image, int64 [V].
+        first_draws: augmentation of the first image, float32 [V, DRAWS], or [V, DRAWS + 1] with smooth noise.
+        second_draws: augmentation of the second image, same shape.
+        weight: share of the first image in the mix, float32 [V].
+        corner: relative position of the CutMix box, float32 [V, 2].
+    """
 
     first: Tensor
     second: Tensor
@@ -43,13 +54,23 @@ class Drawn(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Views:
-    """How views are drawn: ``count`` of them, each of so many ``candidates``, from a pool of ``pool`` images.
+class MixedViews:
+    """How mixed views are drawn from a pool of images.
 
-    The numbers are the raw stream of NumPy's Philox generator, which NumPy promises not to change, and not a library's
-    distributions, which may: a file must mean the same in ten years. Every image is the first of as many views as any
-    other, within one; the weight of the first is uniform in 0 to 1. Every other image, as the seed has it, meets one of
-    so many ``compensators``.
+    The random numbers are the raw output of NumPy's Philox generator, which NumPy keeps stable over versions, so that a
+    file means the same images on every machine. Every image of the pool is the first image of equally many views, to
+    within one. The share of the first image is uniform in 0 to 1.
+
+    Args:
+        count: number of mixed views V.
+        pool: number of images in the pool.
+        seed: seed of all draws, 0 to 2**64 - 1.
+        crop: padding in pixels of the random crop; 0 turns it off.
+        flip: whether images are flipped horizontally with probability 1/2.
+        resized_crop: smallest area share of a random resized crop, which replaces ``crop``; None turns it off.
+        mixing: ``"cutmix"``, ``"mixup"`` or ``"none"``.
+        candidates: number of candidates per view, 1 to 256.
+        smooth_noise: number of smooth noise images, 0 to 256; 0 turns the noise off.
     """
 
     count: int
@@ -60,102 +81,130 @@ class Views:
     resized_crop: float | None
     mixing: str
     candidates: int = 1
-    compensators: int = 0
+    smooth_noise: int = 0
+
+    @classmethod
+    def from_header(cls, content: Mapping[str, Any]) -> MixedViews:
+        """Read the entry ``views`` of a file's header, where the smooth noise is named ``compensators``."""
+        arguments = {name: value for name, value in content.items() if name != "compensators"}
+        return cls(**arguments, smooth_noise=content.get("compensators", 0))
 
     @property
     def header(self) -> dict[str, Any]:
-        """Our arguments, as a file's header has them: without ``compensators`` where there are none, as in old ones."""
-        return {name: value for name, value in asdict(self).items() if value or name != "compensators"}
+        """Entry ``views`` of a file's header; it has no key ``compensators`` where there is no smooth noise."""
+        content = asdict(self)
+        noise = content.pop("smooth_noise")
+        return {**content, "compensators": noise} if noise else content
 
-    def drawn(self, choices: Tensor | None = None) -> Drawn:
-        """All views' draws: of each the candidate that ``choices`` int64 [V] names, the first where None."""
-        drawn = self._candidates
+    def draws(self, choices: Tensor | None = None) -> ViewDraws:
+        """Return the random numbers of all views.
+
+        Args:
+            choices: number of the chosen candidate of each view, int64 [V]; None chooses the first of each.
+        """
+        draws = self._candidate_draws
         if self.candidates == 1:
-            return drawn
+            return draws
         numbers = torch.arange(self.count)
         numbers = numbers if choices is None else numbers + self.count * choices
-        return Drawn(*(part[numbers] for part in drawn))
+        return ViewDraws(*(part[numbers] for part in draws))
 
     @cached_property
-    def _candidates(self) -> Drawn:
-        """The draws of every view's first candidate, then those of every second one, and so on."""
+    def _candidate_draws(self) -> ViewDraws:
+        """Draws of the first candidate of every view, then of every second candidate, and so on."""
         count = self.count * self.candidates
         stream = np.random.Philox(key=self.seed)
         passes = -(-count // self.pool)
-        order = np.argsort(_uniform(stream, passes, self.pool), axis=1, kind="stable").reshape(-1)[:count]
-        each = DRAWS + bool(self.compensators)
-        own, other = _uniform(stream, count, each), _uniform(stream, count, each)
+        first = np.argsort(_uniform(stream, passes, self.pool), axis=1, kind="stable").reshape(-1)[:count]
+        each = DRAWS + bool(self.smooth_noise)
+        first_draws, second_draws = _uniform(stream, count, each), _uniform(stream, count, each)
         rest = _uniform(stream, count, 4)
         second = (rest[:, 0] * self.pool).astype(np.int64)
-        floats = (torch.from_numpy(part).float() for part in (own, other, rest[:, 1], rest[:, 2:]))
-        return Drawn(torch.from_numpy(order), torch.from_numpy(second), *floats)
+        floats = (torch.from_numpy(part).float() for part in (first_draws, second_draws, rest[:, 1], rest[:, 2:]))
+        return ViewDraws(torch.from_numpy(first), torch.from_numpy(second), *floats)
 
-    def images(self, drawn: Drawn, of_pool: Callable[[Tensor], Tensor], numbers: Tensor) -> Tensor:
-        """The views ``numbers`` int64 [B], uint8 [B, ch, H, W].
+    def images(self, draws: ViewDraws, pool_images: Callable[[Tensor], Tensor], indices: Tensor) -> Tensor:
+        """Compose mixed views.
 
-        ``of_pool`` gives the pool's images at positions; ``drawn`` is ours, on the device where they lie.
+        Args:
+            draws: result of :meth:`draws`, on the device of the pool.
+            pool_images: function from positions int64 [B] to images of the pool, uint8 [B, ch, H, W].
+            indices: numbers of the views, int64 [B].
+
+        Returns:
+            The views, uint8 [B, ch, H, W].
         """
-        first, second, first_draws, second_draws, weight, corner = (part[numbers] for part in drawn)
-        seen = self._augmented(of_pool(first), first_draws)
+        first, second, first_draws, second_draws, weight, corner = (part[indices] for part in draws)
+        images = self._augmented(pool_images(first), first_draws)
         if self.mixing != "none":
-            partners = self._augmented(of_pool(second), second_draws)
+            partners = self._augmented(pool_images(second), second_draws)
             if self.mixing == "mixup":
-                seen, partners = seen.float(), partners.float()
-            seen, _ = blend(seen, partners, self.mixing, weight, corner)
-        return seen.round().to(torch.uint8) if seen.is_floating_point() else seen
+                images, partners = images.float(), partners.float()
+            images, _ = blend(images, partners, self.mixing, weight, corner)
+        return images.round().to(torch.uint8) if images.is_floating_point() else images
 
     def _augmented(self, images: Tensor, draws: Tensor) -> Tensor:
-        if self.compensators:
-            levels = _smooth(self.compensators, self.seed, *images.shape[1:], images.device)
-            which = (draws[:, DRAWS] * 2 * self.compensators).long().clamp(max=self.compensators)
-            images = ufc.compose(images.short(), levels[which]).to(torch.uint8)
+        if self.smooth_noise:
+            noise = _smooth_noise(self.smooth_noise, self.seed, *images.shape[1:], images.device)
+            # The upper half of the draws selects the last image, which is zero.
+            selected = (draws[:, DRAWS] * 2 * self.smooth_noise).long().clamp(max=self.smooth_noise)
+            images = ufc.compose(images.short(), noise[selected]).to(torch.uint8)
         return augment(images, draws, self.crop, self.flip, self.resized_crop)
 
 
 @lru_cache(maxsize=2)
-def _smooth(count: int, seed: int, channels: int, height: int, width: int, device: torch.device) -> Tensor:
-    """The seed's compensators and a last one of zeros, int16 [count + 1, ch, H, W], in pixel levels: interpolated
-    between uniform numbers at the points of a grid, in float64 and then to whole levels."""
-    points = 2 * _uniform(np.random.Philox(key=seed + _SECOND), count, channels, _GRID, _GRID) - 1
+def _smooth_noise(count: int, seed: int, channels: int, height: int, width: int, device: torch.device) -> Tensor:
+    """Smooth noise images followed by a zero image, int16 [count + 1, ch, H, W], in pixel levels.
+
+    Uniform numbers at the points of a grid are interpolated linearly in float64 and then rounded to whole levels.
+    """
+    points = 2 * _uniform(np.random.Philox(key=seed + _NOISE_KEY), count, channels, _NOISE_GRID, _NOISE_GRID) - 1
     rows, columns = (
-        np.maximum(0, 1 - np.abs(np.linspace(0, _GRID - 1, side)[:, None] - np.arange(_GRID)))
+        np.maximum(0, 1 - np.abs(np.linspace(0, _NOISE_GRID - 1, side)[:, None] - np.arange(_NOISE_GRID)))
         for side in (height, width)
     )
-    levels = np.rint(_REACH * np.einsum("hi,ncij,wj->nchw", rows, points, columns)).astype(np.int16)
+    levels = np.rint(_NOISE_AMPLITUDE * np.einsum("hi,ncij,wj->nchw", rows, points, columns)).astype(np.int16)
     return torch.from_numpy(np.concatenate([levels, np.zeros_like(levels[:1])])).to(device)
 
 
 def _uniform(stream: np.random.Philox, *shape: int) -> np.ndarray:
-    """Float64 in 0 to 1, the upper 53 of 64 raw bits each."""
+    """Float64 in 0 to 1 from the upper 53 of 64 raw bits each."""
     return (stream.random_raw(shape) >> np.uint64(11)) * 2.0**-53
 
 
-def quantise(labels: Tensor) -> Tensor:
-    """Probabilities [V, C] at 8 bits, as shares of the largest of each: uint8, same shape."""
-    return (labels * (LEVELS / labels.amax(dim=1, keepdim=True))).round().to(torch.uint8)
+def quantise_labels(labels: Tensor) -> Tensor:
+    """Quantise probabilities to 8 bits, as shares of the largest entry of each label.
+
+    Args:
+        labels: probabilities, float [V, C].
+
+    Returns:
+        The stored labels, uint8 [V, C].
+    """
+    return (labels * (LABEL_LEVELS / labels.amax(dim=1, keepdim=True))).round().to(torch.uint8)
 
 
-def dequantise(stored: Tensor) -> Tensor:
-    """Probabilities float32 [V, C] that sum to one, from :func:`quantise`'s."""
+def dequantise_labels(stored: Tensor) -> Tensor:
+    """Return probabilities float32 [V, C] that sum to one from the stored labels, uint8 [V, C]."""
     shares = stored.float()
     return shares / shares.sum(dim=1, keepdim=True)
 
 
-def bits(candidates: int) -> int:
-    """Bits that a choice among so many takes: 0, 1, 2, 4 or 8, so that a byte holds whole ones."""
+def choice_bits(candidates: int) -> int:
+    """Return the bits that store a choice among 1 to 256 ``candidates``: 0, 1, 2, 4 or 8, so that they fill bytes."""
     return next(size for size in (0, 1, 2, 4, 8) if candidates <= 2**size)
 
 
-def pack(choices: Tensor, candidates: int) -> Tensor:
-    """Choices int64 [V] among ``candidates`` (2 to 256) as bytes: uint8 [ceil(V * bits / 8)]."""
-    each = bits(candidates)
+def pack_choices(choices: Tensor, candidates: int) -> Tensor:
+    """Pack choices, int64 [V], among 2 to 256 ``candidates`` into bytes, uint8 [ceil(V * bits / 8)]."""
+    each = choice_bits(candidates)
     lanes = 8 // each
     padded = torch.nn.functional.pad(choices, (0, -len(choices) % lanes)).view(-1, lanes)
     return (padded << (each * torch.arange(lanes))).sum(dim=1).to(torch.uint8)
 
 
-def unpack(packed: Tensor, count: int, candidates: int) -> Tensor:
-    """The first ``count`` choices int64 [V] of :func:`pack`'s bytes."""
-    each = bits(candidates)
+def unpack_choices(packed: Tensor, count: int, candidates: int) -> Tensor:
+    """Return the first ``count`` choices, int64 [V], from the bytes of :func:`pack_choices`."""
+    each = choice_bits(candidates)
     shifts = each * torch.arange(8 // each)
     return ((packed.long()[:, None] >> shifts) & (2**each - 1)).view(-1)[:count]

@@ -1,4 +1,4 @@
-"""How a student's batch is drawn and interpolated."""
+"""Drawing and interpolating a student's batches."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 
-def passes(size: int, count: int, first: int, seed: int) -> Tensor:
-    """Items ``first`` to ``first + count`` of an endless stream of shuffled passes over ``size`` images: int64 [count].
+def shuffled_indices(size: int, count: int, first: int, seed: int) -> Tensor:
+    """Return items ``first`` to ``first + count`` of an endless stream of shuffled passes over ``size`` images.
 
-    A pure function: a run that stops goes on with the very images it would have seen.
+    Returns int64 [count]. It is a pure function: a resumed run sees the images that the unbroken one would have seen.
     """
     drawn = []
     position = first
@@ -23,26 +23,41 @@ def passes(size: int, count: int, first: int, seed: int) -> Tensor:
 
 
 def student_batch(naturals: int, composed: int, batch: int, ratio: float | None, seed: int, step: int) -> Tensor:
-    """Indices of the ``step``-th batch of a set of ``naturals`` images followed by ``composed`` ones: int64 [batch].
+    """Draw the indices of one batch of a set of ``naturals`` images followed by ``composed`` ones.
 
-    ``ratio`` is the share of naturals in every batch; None draws every image of the set equally often.
+    Args:
+        naturals, composed: numbers of images.
+        batch: images of a batch.
+        ratio: share of naturals in a batch; None draws every image of the set equally often.
+        seed: of the order of the images.
+        step: number of the batch.
+
+    Returns:
+        int64 [batch].
     """
     if ratio is None or composed == 0:
-        return passes(naturals + composed, batch, step * batch, seed)
+        return shuffled_indices(naturals + composed, batch, step * batch, seed)
     share = round(ratio * batch)
-    parts = [passes(naturals, share, step * share, seed)] if share else []
+    parts = [shuffled_indices(naturals, share, step * share, seed)] if share else []
     if share < batch:
         rest = batch - share
-        parts.append(naturals + passes(composed, rest, step * rest, seed + 2**31))  # an order of its own
+        parts.append(naturals + shuffled_indices(composed, rest, step * rest, seed + 2**31))  # an order of its own
     return torch.cat(parts)
 
 
 def mix(images: Tensor, kind: str, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Interpolate each image of a batch with another one: ``mixup``, ``cutmix`` or ``none``.
+    """Interpolate each image of a batch with another image of it.
 
-    Returns the images [B, ch, H, W], the partners' positions int64 [B] and the weights of the images themselves, float
-    [B], with which labels are to be mixed (:func:`mix_labels`). One lam ~ Beta(alpha, alpha) a batch, as the paper has
-    it.
+    One weight ~ Beta(alpha, alpha) is drawn per batch, as in the paper, from torch's global generator.
+
+    Args:
+        images: float [B, ch, H, W].
+        kind: ``mixup`` (Zhang et al. 2018), ``cutmix`` (Yun et al. 2019) or ``none``.
+        alpha: of the Beta distribution.
+
+    Returns:
+        The mixed images [B, ch, H, W], the partners' positions int64 [B], and the weights of the images themselves,
+        float [B]: the arguments of :func:`mix_labels`.
     """
     device, batch = images.device, len(images)
     if kind == "none":
@@ -54,10 +69,16 @@ def mix(images: Tensor, kind: str, alpha: float) -> tuple[Tensor, Tensor, Tensor
 
 
 def blend(images: Tensor, partners: Tensor, kind: str, weight: Tensor, corner: Tensor) -> tuple[Tensor, Tensor]:
-    """Each of ``images`` [B, ch, H, W] with its partner: their sum (``mixup``), or a box of the partner (``cutmix``).
+    """Blend each image with its partner: a weighted sum (``mixup``), or a box of the partner pasted in (``cutmix``).
 
-    ``weight`` float [B] is the share of the image itself, ``corner`` [B, 2] in 0 to 1 says where the box lies. Returns
-    the images and the shares that the labels are to have, which a box of whole pixels moves a little.
+    Args:
+        images, partners: [B, ch, H, W].
+        kind: ``mixup`` or ``cutmix``.
+        weight: share of the image itself, float [B].
+        corner: place of the box, in 0 to 1, float [B, 2].
+
+    Returns:
+        The blended images, and the share of the image itself after rounding the box to whole pixels, float [B].
     """
     if kind == "mixup":
         return torch.lerp(partners, images, weight[:, None, None, None].to(images.dtype)), weight
@@ -73,5 +94,5 @@ def blend(images: Tensor, partners: Tensor, kind: str, weight: Tensor, corner: T
 
 
 def mix_labels(labels: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    """Labels [B, C], logits or probabilities, interpolated as :func:`mix` did the images."""
+    """Interpolate labels [B, C], logits or probabilities, as :func:`mix` interpolated the images."""
     return torch.lerp(labels[partner], labels, weight[:, None])

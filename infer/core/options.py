@@ -1,107 +1,110 @@
-"""Option objects: frozen dataclasses whose fields tell their own ranges and choices.
-
-A field says what it may be where it is declared, once:
-
->>> @dataclass(frozen=True)
-... class CropOptions:
-...     pixels: Annotated[int, Range(0, 64)] = 4
-...     border: Annotated[str, Choice("black", "edge")] = "black"
->>> check(CropOptions(pixels=99), "crop.")
-Traceback (most recent call last):
-infer.core.errors.UserError: crop.pixels=99: must lie between 0 and 64
-"""
+"""Options of the paper's method and of the pure functions beside it. Importing them does not import torch."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from infer.core.errors import UserError, choices
-
-Options = TypeVar("Options")
+from infer.core.checks import Choice, Range
 
 
 @dataclass(frozen=True)
-class Range:
-    """A number of a field lies between ``low`` and ``high``, both included; so does each number of a list."""
+class UFCOptions:
+    """Options of the optimisation; the defaults are the paper's for CIFAR.
 
-    low: float
-    high: float
-
-    def check(self, key: str, value: Any) -> None:
-        """Raise :class:`UserError` unless ``value`` is a finite number within the range."""
-        for number in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-                raise UserError(f"{key}={value}: must be a number between {self.low} and {self.high}")
-            if not self.low <= number <= self.high:
-                raise UserError(f"{key}={value}: must lie between {self.low} and {self.high}")
-
-
-class Choice:
-    """A field, or each entry of a list, is one of ``values``."""
-
-    def __init__(self, *values: Any) -> None:
-        self.values = values
-
-    def check(self, key: str, value: Any) -> None:
-        """Raise :class:`UserError` that names the choices unless ``value`` is one of them."""
-        for each in value if isinstance(value, list | tuple) else [value]:
-            if each not in self.values:
-                raise choices(key, each, [str(known) for known in self.values])
-
-
-def check(options: Any, at: str = "") -> None:
-    """Check every field of ``options`` and of the option objects in it.
-
-    ``at`` is the key prefix for messages, such as ``recipe.ufc.``. A field of None is not checked. An option object
-    with rules over several fields has a method ``check_together(at)``.
-
-    Raises:
-        UserError: for the first value out of its range or choices.
+    Args:
+        steps: steps of Adam (betas 0.5 and 0.9), whose rate falls to zero by a cosine.
+        lr: initial learning rate, in normalised units.
+        bn_weight: the weight alpha of the BatchNorm distance.
+        first_weight: the weight w of the first BatchNorm layer; the others have 1.
+        jitter: each step rolls its images by 0 to this many pixels, down and right.
+        resized_crop: least share of the area of a step's random resized crop, with a random flip; None: off.
     """
-    hints = get_type_hints(type(options), include_extras=True)
-    for field in fields(options):
-        value = getattr(options, field.name)
-        if is_dataclass(value):
-            check(value, f"{at}{field.name}.")
-        elif value is not None:
-            for rule in getattr(hints[field.name], "__metadata__", ()):
-                rule.check(f"{at}{field.name}", value)
-    if hasattr(options, "check_together"):
-        options.check_together(at)
+
+    steps: Annotated[int, Range(1, 10**7)] = 1000
+    lr: Annotated[float, Range(1e-9, 100)] = 0.25
+    bn_weight: Annotated[float, Range(0, 1e6)] = 1.0
+    first_weight: Annotated[float, Range(0, 1e6)] = 10.0
+    jitter: Annotated[int, Range(0, 1024)] = 4
+    resized_crop: Annotated[float | None, Range(0.01, 1)] = None
 
 
-def replaced(options: Options, values: Mapping[str, Any]) -> Options:
-    """``options`` with ``values`` at dotted keys such as ``recipe.ufc.lr``; the original stays as it is.
+@dataclass(frozen=True)
+class BudgetOptions:
+    """How the budget of ipc images per class is counted and spent.
 
-    A whole number is taken for a float field. Keys of a mapping field may be new ones.
-
-    Raises:
-        UserError: where a key names no field, or a value is of another type than the field's present one.
+    Args:
+        by: ``images``: ipc counts stored images, without their labels (the paper); ``bytes``: the whole file
+            takes no more bytes than ipc raw images of every class.
+        fill: spend the unused rest of a budget of images on further natural images.
+        codec: of the natural images; None stores raw pixels.
+        quality: the codec's own, 0 to 100.
+        per_class: how classes share the natural images: equally, or by the (square root of) their number of pictures.
     """
-    for key, value in values.items():
-        options = _replaced(options, key.split("."), value, key)
-    return options
+
+    by: Annotated[str, Choice("images", "bytes")] = "images"
+    fill: bool = False
+    codec: Annotated[str | None, Choice("avif", "webp", "jpeg")] = None
+    quality: Annotated[int, Range(0, 100)] = 50
+    per_class: Annotated[str, Choice("uniform", "sqrt", "proportional")] = "uniform"
 
 
-def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
-    first, rest = path[0], path[1:]
-    if isinstance(node, Mapping):
-        if rest or first not in node:
-            raise choices(key, value, map(str, node), given=first)
-        return {**node, first: _same_type(node[first], value, key)}
-    if not is_dataclass(node) or first not in {field.name for field in fields(node)}:
-        known = [field.name for field in fields(node)] if is_dataclass(node) else []
-        raise choices(key, value, known, given=first)
-    present = getattr(node, first)
-    return replace(node, **{first: _replaced(present, rest, value, key) if rest else _same_type(present, value, key)})  # type: ignore[type-var]
+@dataclass(frozen=True)
+class LabelOptions:
+    """Which labels a distilled set has.
+
+    Args:
+        kind: ``static``: one soft label per image, stored; ``views``: soft labels of mixed views, stored; ``dynamic``:
+            the teachers label each training batch; ``hard``: the class.
+        space: average the teachers' ``logits`` (the paper) or their ``probabilities``; for static and dynamic labels.
+        share: share of the bytes of ipc raw images per class that labels of mixed views take, C bytes per view.
+        mixing: of the two images of a mixed view.
+        candidates: number of candidates per view, of which the proxy model chooses the one to learn most from.
+        smooth_noise: number of smooth noise images, drawn from the seed; one is added to half of a view's images.
+        proxy_steps: training steps of the proxy model.
+    """
+
+    kind: Annotated[str, Choice("static", "views", "dynamic", "hard")] = "static"
+    space: Annotated[str, Choice("logits", "probabilities")] = "logits"
+    share: Annotated[float, Range(1e-4, 100)] = 0.1
+    mixing: Annotated[str, Choice("mixup", "cutmix", "none")] = "cutmix"
+    candidates: Annotated[int, Choice(1, 2, 4, 16, 256)] = 1
+    smooth_noise: Annotated[int, Range(0, 256)] = 0
+    proxy_steps: Annotated[int, Range(1, 10**7)] = 1500
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The options as the settings of a run, and the header of a file, know them, by the names of version 0.1."""
+        content = {key: value for key, value in vars(self).items() if key not in ("smooth_noise", "proxy_steps")}
+        noise = {"compensators": self.smooth_noise} if self.smooth_noise else {}
+        return {**content, "scout": self.proxy_steps, **noise}
 
 
-def _same_type(present: Any, value: Any, key: str) -> Any:
-    if isinstance(present, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if present is not None and value is not None and type(value) is not type(present):
-        raise UserError(f"{key}={value}: must be {type(present).__name__}, as {present} is")
-    return value
+@dataclass(frozen=True)
+class MixingOptions:
+    """How a student's batch is interpolated.
+
+    Args:
+        kind: ``mixup``, ``cutmix`` or ``none``.
+        alpha: the interpolation weight is drawn from Beta(alpha, alpha), once per batch.
+        natural_ratio: share of natural images in a batch; None draws every image of the set equally often.
+    """
+
+    kind: Annotated[str, Choice("mixup", "cutmix", "none")] = "mixup"
+    alpha: Annotated[float, Range(1e-3, 1e3)] = 0.8
+    natural_ratio: Annotated[float | None, Range(0, 1)] = None
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """How training images are augmented.
+
+    Args:
+        crop: pixels of black padding before a random crop of the image's size.
+        flip: flip half of the images horizontally.
+        resized_crop: in place of ``crop``, random boxes of at least this share of the area, resized; None: off.
+    """
+
+    crop: Annotated[int, Range(0, 1024)] = 4
+    flip: bool = True
+    resized_crop: Annotated[float | None, Range(0.01, 1)] = None

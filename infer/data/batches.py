@@ -1,4 +1,4 @@
-"""Batches as functions of the step: what a stopped run would have seen, a resumed one sees."""
+"""Batches as functions of the step: a resumed run gets the batches that the stopped run would have got."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from torch.utils.data import DataLoader, Sampler
 
 
 class StepSampler(Sampler[Tensor]):
-    """Yields ``draw(step)``, the indices int64 [B] of each of ``steps`` steps, from ``start`` on.
+    """Yields ``draw(step)``, the indices int64 [B] of a batch, for each step from ``start`` on.
 
-    A stopped run that goes on sets ``start`` to the steps it has behind it. Where ``shared`` among several processes,
-    each takes its part of every batch; ``draw`` must be picklable for those that are spawned.
+    A resumed run sets ``start`` to the number of completed steps. Where ``shared`` is set, each of several processes
+    takes its part of every batch; ``draw`` must be picklable if they are spawned.
+
+    Args:
+        draw: returns the indices of a step's batch.
+        steps: number of steps of the whole run.
     """
 
     def __init__(self, draw: Callable[[int], Tensor], steps: int) -> None:
@@ -36,14 +40,21 @@ class StepSampler(Sampler[Tensor]):
 
 
 class Indices:
-    """A dataset of the indices themselves, for stages whose data lie with the module, on its device."""
+    """A dataset of the indices themselves, for modules that hold their data on their device."""
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         return indices
 
 
 def loader(dataset: Any, draw: Callable[[int], Tensor], steps: int, streams: bool = False) -> DataLoader[Any]:
-    """Batches ``dataset[draw(step)]`` of ``steps`` steps; where the dataset ``streams``, workers decode ahead."""
+    """Create a loader of the batches ``dataset[draw(step)]``.
+
+    Args:
+        dataset: takes indices int64 [B] and returns a batch.
+        draw: returns the indices of a step's batch.
+        steps: number of steps.
+        streams: whether the dataset reads from disk; worker processes then prepare batches ahead.
+    """
     return DataLoader(
         dataset,
         sampler=StepSampler(draw, steps),
@@ -53,11 +64,6 @@ def loader(dataset: Any, draw: Callable[[int], Tensor], steps: int, streams: boo
     )
 
 
-def fits(size: int, device: torch.device) -> bool:
-    """Whether a set of ``size`` bytes may lie on ``device`` beside what trains on it: in half of what is free."""
-    return device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0] / 2
-
-
 def in_order(size: int, batch: int, step: int) -> Tensor:
-    """Indices of the ``step``-th batch of one pass over ``size`` pictures as they lie."""
+    """Return the indices of batch number ``step`` of one pass in order over ``size`` pictures."""
     return torch.arange(step * batch, min((step + 1) * batch, size))

@@ -1,4 +1,4 @@
-"""What a folder of pictures is like, before anything is learnt of it."""
+"""Summary of a data set and its picture files, for the report."""
 
 from __future__ import annotations
 
@@ -11,18 +11,28 @@ from typing import Any
 import torch
 from PIL import Image
 
-from infer.data import duplicates as near
-from infer.data.folders import SUFFIXES
-from infer.data.pictures import Pictures, Splits
+from infer.data.duplicates import duplicate_groups
+from infer.data.folder import SUFFIXES
+from infer.data.pictures import Pictures
+from infer.data.splits import Splits
 
 
-def survey(data: Splits, root: str | None) -> dict[str, Any]:
-    """The classes and how many pictures they have; what reading met (``notes``), and how many test pictures have a
-    near-duplicate among the train pictures (None: not looked for, they are streamed); of the ``files`` below ``root``
-    how many they are, of what formats and modes, and width and height of the smallest, the largest and the commonest.
+def summarise(data: Splits, root: str | None) -> dict[str, Any]:
+    """Summarise a data set.
+
+    Args:
+        data: the data set.
+        root: the folder that its pictures were read from; None where there is none.
+
+    Returns:
+        JSON values: the class names, the number of pictures of each split and of the smallest and largest class, the
+        notes from reading, ``alike_across``, the number of test pictures that have a near-duplicate among the train
+        pictures (None if the pictures are streamed), and ``files``, the number of picture files below ``root`` (None
+        without a root). With a root also formats and modes with their counts, and width and height of the smallest,
+        largest and commonest file in pixels.
     """
     counts = data.train.targets.bincount(minlength=len(data.classes))
-    found: dict[str, Any] = {
+    return {
         "classes": data.classes,
         "train": len(data.train),
         "test": len(data.test),
@@ -31,25 +41,34 @@ def survey(data: Splits, root: str | None) -> dict[str, Any]:
         "largest_class": int(counts.max()),
         "side": data.side,
         "notes": list(data.notes),
-        "alike_across": _alike(data),
-        "files": None,
+        "alike_across": _duplicates_across(data),
+        **(_file_summary(Path(root)) if root is not None else {"files": None}),
     }
-    if root is None:
-        return found
+
+
+def _duplicates_across(data: Splits) -> int | None:
+    """Count the test pictures that have a near-duplicate among the train pictures."""
+    if not isinstance(data.train, Pictures) or not isinstance(data.test, Pictures):
+        return None
+    groups = duplicate_groups(torch.cat([data.train.images, data.test.images]))
+    return int(torch.isin(groups[len(data.train) :], groups[: len(data.train)]).sum())
+
+
+def _file_summary(root: Path) -> dict[str, Any]:
+    """Count formats and modes of the picture files below ``root``, and measure their sizes."""
     formats: Counter[str] = Counter()
     modes: Counter[str] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
-    for file in _files(Path(root)):
+    for file in _picture_files(root):
         try:
             with Image.open(file) as picture:
                 formats[picture.format or ""] += 1
                 modes[picture.mode] += 1
                 sizes[picture.size] += 1
-        except Exception:  # as in Layout.decode, whose caller names it among the notes
+        except Exception:  # Pillow raises many types for a broken file; the notes from reading name it
             continue
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     return {
-        **found,
         "files": sum(formats.values()),
         "formats": dict(formats.most_common()),
         "modes": dict(modes.most_common()),
@@ -59,13 +78,6 @@ def survey(data: Splits, root: str | None) -> dict[str, Any]:
     }
 
 
-def _alike(data: Splits) -> int | None:
-    if not isinstance(data.train, Pictures) or not isinstance(data.test, Pictures):
-        return None
-    groups = near.groups(torch.cat([data.train.images, data.test.images]))
-    return int(torch.isin(groups[len(data.train) :], groups[: len(data.train)]).sum())
-
-
-def _files(root: Path) -> Iterator[Path]:
+def _picture_files(root: Path) -> Iterator[Path]:
     for where, _, names in os.walk(root, followlinks=True):
         yield from (Path(where, name) for name in names if Path(name).suffix.lower() in SUFFIXES)

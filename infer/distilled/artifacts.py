@@ -1,4 +1,4 @@
-"""Distilled files that somebody published on Weights & Biases."""
+"""Distilled files that are published as Weights & Biases artifacts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ SCHEME = "wandb:"
 
 
 def fetch(name: str) -> Path:
-    """The distilled file of the artifact ``name``, as wandb:<entity>/<project>/<artifact>:<version>, downloaded.
+    """Download a published distilled file.
 
-    wandb keeps it in a folder of its own (WANDB_ARTIFACT_DIR). Raises :class:`UserError` where it cannot be had.
+    Args:
+        name: ``wandb:<entity>/<project>/<artifact>:<version>``.
+
+    Returns:
+        The local file, in the folder that wandb keeps for artifacts (``WANDB_ARTIFACT_DIR``).
+
+    Raises:
+        UserError: if wandb is not installed, or the artifact cannot be downloaded or is no distilled file.
     """
-    import wandb
-
+    try:
+        import wandb
+    except ModuleNotFoundError as error:
+        raise UserError(f"{name}: needs wandb; pip install 'infer-distillation[wandb]'") from error
     try:
         folder = Path(wandb.Api().artifact(name.removeprefix(SCHEME), type="distilled").download())
     except (wandb.Error, ValueError, OSError) as error:
@@ -23,5 +32,5 @@ def fetch(name: str) -> Path:
         raise UserError(f"{name}: cannot be fetched ({reason}); log in with `wandb login`, or give a file") from error
     file = folder / "distilled.safetensors"
     if not file.is_file():
-        raise UserError(f"{name}: holds no distilled.safetensors; name an artifact that distill.py logger=wandb made")
+        raise UserError(f"{name}: holds no distilled.safetensors; name an artifact that logger=wandb created")
     return file

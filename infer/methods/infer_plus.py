@@ -1,40 +1,36 @@
-"""Ours: bytes go where they teach most. A scout, a student of random pictures, shows what a file of these leaves out.
+"""INFER+: this project's method, which spends the bytes of a file where a student learns most from them.
 
-What it misses and the teachers agree on is worth storing: first of the pictures (``naturals``), then of each view's
-candidates (labels.candidates). A codec for the naturals (budget/) and labels of views (labels/) make the room for it.
-Each of the four can be switched alone, and all but the first given to any other method.
+It has four parts. Each can be switched off, and all but the first can be combined with any other method.
+
+1. Selection (here): a proxy model, a student of random images, shows which images a file of such images already
+   explains. The images with the lowest reducible loss (:func:`infer.methods.proxy.reducible_loss`, after Mindermann et
+   al. 2022) are left out; the seed selects among the others.
+2. A codec stores the naturals (``budget.codec``), so that a file holds many more of them.
+3. Labels belong to mixed views (``labels.kind=views``): pairs of images, cropped, flipped and mixed as a seed says.
+4. Of several candidates for each mixed view, the file names the one with the highest reducible loss
+   (``labels.candidates``).
+
+It stores no compensators.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from infer.methods.selection import Given, Naturals, pictures
+from infer.methods.options import InferPlusOptions
+from infer.methods.selection import Naturals, SelectionInputs, select_pictures
 
 
-def naturals(given: Given, easiest: float) -> Naturals:
-    """The seed's first pictures, without the ``easiest`` share (0 to 1) of each class: those that tell a scout least.
+def select(inputs: SelectionInputs, options: InferPlusOptions) -> Naturals:
+    """Select the first train images of each class in the seed's order, without the easiest ones.
 
-    A class of which too few would be left gives up only as many as it can spare.
+    A class leaves out fewer images where too few would remain for its share of the naturals.
     """
     orders = []
-    for members, share in zip(given.picks, given.shares, strict=True):
-        spare = min(int(easiest * len(members)), len(members) - share)
+    for members, needed in zip(inputs.order, inputs.per_class, strict=True):
+        left_out = min(int(options.easiest * len(members)), len(members) - needed)
         kept = torch.ones(len(members), dtype=torch.bool)
-        if spare:
-            kept[given.telling(members).argsort(stable=True)[:spare]] = False
+        if left_out:
+            kept[inputs.reducible_loss(members).argsort(stable=True)[:left_out]] = False
         orders.append(members[kept])
-    return pictures(given, orders)
-
-
-def telling(scout: Tensor, teachers: Tensor, temperature: float) -> Tensor:
-    """How much images would tell a scout, from its logits [B, C] and the ``teachers``' [M, B, C]: float32 [B].
-
-    KL(label || scout) - mean of KL(label || teacher), all at ``temperature``, where the label is the mean of the
-    teachers' probabilities: what the scout misses, less what even a teacher of everything does. After the reducible
-    loss of Mindermann et al. 2022, for soft labels.
-    """
-    known = (teachers / temperature).log_softmax(dim=-1)
-    label = known.exp().mean(dim=0)
-    return (label * (known.mean(dim=0) - (scout / temperature).log_softmax(dim=-1))).sum(dim=-1)
+    return select_pictures(inputs, orders)

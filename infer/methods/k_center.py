@@ -1,29 +1,41 @@
-"""k-center (Sener and Savarese 2018): pictures such that no other of their class is far from all of them."""
+"""k-center: real images such that no image of their class is far from all of them.
+
+Source: Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018.
+
+Where this version differs: it is only the greedy algorithm, without the mixed integer program that refines it, and it
+treats each class separately, so that the set is balanced. The features are those of the first teacher.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from infer.methods.selection import Given, Naturals, pictures
+from infer.methods.options import NoOptions
+from infer.methods.selection import Naturals, SelectionInputs, select_pictures
 
 
-def naturals(given: Given) -> Naturals:
-    """Greedy, in the first teacher's features: from the seed's first pick on, always the one farthest from all picked.
+def select(inputs: SelectionInputs, options: NoOptions) -> Naturals:
+    """Select train images of each class by :func:`greedy_order`. The seed determines the first image of a class."""
+    classes = zip(inputs.order, inputs.per_class, strict=True)
+    return select_pictures(inputs, [members[greedy_order(inputs.features(members), n)] for members, n in classes])
 
-    Each class for itself, so that the set stays balanced.
+
+def greedy_order(features: Tensor, count: int) -> Tensor:
+    """Order images by farthest-first traversal: each next image is the one farthest from all picked ones.
+
+    Args:
+        features: float [N, D]. The first image is picked first.
+        count: number of images to pick; at most N are.
+
+    Returns:
+        Distinct indices in the order of picking, int64 [min(count, N)].
     """
-    shares = zip(given.picks, given.shares, strict=True)
-    return pictures(given, [members[order(given.features(members), share)] for members, share in shares])
-
-
-def order(features: Tensor, count: int) -> Tensor:
-    """Positions int64 [count] in ``features`` float [N, D], the first of them first."""
     picked = [0]
-    far = torch.linalg.vector_norm(features - features[0], dim=1)
+    distance = torch.linalg.vector_norm(features - features[0], dim=1)
     while len(picked) < min(count, len(features)):
-        best = int(far.argmax())
+        best = int(distance.argmax())
         picked.append(best)
-        far = torch.minimum(far, torch.linalg.vector_norm(features - features[best], dim=1))
-        far[picked] = -1.0
+        distance = torch.minimum(distance, torch.linalg.vector_norm(features - features[best], dim=1))
+        distance[picked] = -1.0
     return torch.tensor(picked)

@@ -1,10 +1,11 @@
-"""The baseline that decides, and the naturals of INFER as published: pictures picked at random."""
+"""Random selection: the baseline of every comparison."""
 
 from __future__ import annotations
 
-from infer.methods.selection import Given, Naturals, pictures
+from infer.methods.options import NoOptions
+from infer.methods.selection import Naturals, SelectionInputs, select_pictures
 
 
-def naturals(given: Given) -> Naturals:
-    """The first of each class in the order of the run's seed."""
-    return pictures(given, given.picks)
+def select(inputs: SelectionInputs, options: NoOptions) -> Naturals:
+    """Select the first train images of each class in the random order of the run's seed."""
+    return select_pictures(inputs, inputs.order)

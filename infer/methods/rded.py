@@ -1,4 +1,11 @@
-"""RDED (Sun et al. 2024): the crops that teachers find most realistic, one or several to an image."""
+"""RDED: random crops that the teachers classify with the lowest loss, one or several to an image.
+
+Source: Sun, Shi, Yu, Lin, "On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation
+Paradigm", CVPR 2024.
+
+Where this version differs: the loss is the mean over all teachers, not that of one; images have the labels that the run
+stores, not labels that a teacher computes again for every batch.
+"""
 
 from __future__ import annotations
 
@@ -6,55 +13,68 @@ import torch
 from torch import Tensor
 
 from infer.core.augment import DRAWS, augment
-from infer.methods.selection import Given, Naturals, made
+from infer.methods.options import RDEDOptions
+from infer.methods.selection import Naturals, SelectionInputs, select_created
 
 
 @torch.no_grad()
-def naturals(given: Given, candidates: int, crops: int, least: float, factor: int) -> Naturals:
-    """Of the seed's first ``candidates`` pictures of a class (more where more are needed) the best of so many ``crops``
-    of at least that share of the area, by the teachers' mean cross-entropy; then the best of these, ``factor`` squared
-    of them at a fraction of their side to an image."""
-    draw = torch.Generator().manual_seed(given.seed)
-    stitched = []
-    for number, members in enumerate(given.picks):
-        wanted = given.rows * factor**2
-        some = members[: max(candidates, wanted)]
-        best, scores = _crops(given, some, number, crops, least, draw)
-        ranked = best[scores.argsort(stable=True)]
-        ranked = ranked.repeat(-(-wanted // len(ranked)), 1, 1, 1)[:wanted]  # a class of few pictures shows them again
-        stitched.append(stitch(ranked, factor))
-    return made(given, torch.stack(stitched))
+def select(inputs: SelectionInputs, options: RDEDOptions) -> Naturals:
+    """Create images of the crops with the lowest loss: the best crop of each candidate, then the best candidates."""
+    generator = torch.Generator().manual_seed(inputs.seed)
+    needed = inputs.largest * options.factor**2
+    images = []
+    for target, members in enumerate(inputs.order):
+        candidates = members[: max(options.candidates, needed)]
+        crops, losses = _best_crops(inputs, options, candidates, target, generator)
+        ranked = crops[losses.argsort(stable=True)]
+        ranked = ranked.repeat(-(-needed // len(ranked)), 1, 1, 1)[:needed]  # a small class repeats its crops
+        images.append(stitch(ranked, options.factor))
+    return select_created(inputs, torch.stack(images))
 
 
-def _crops(
-    given: Given, members: Tensor, target: int, crops: int, least: float, draw: torch.Generator
+def _best_crops(
+    inputs: SelectionInputs, options: RDEDOptions, indices: Tensor, target: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The best crop of each picture, uint8, and its score, the lower the better."""
-    best, scores = [], []
-    for batch in given.batches(members):
-        images, _ = given.data.train[batch]
-        seen, losses = [], []
-        for _ in range(crops):
-            crop = augment(images, torch.rand(len(images), DRAWS, generator=draw), 0, False, least)
-            logits = torch.stack([t.to(given.device)(given.inputs(crop)).float() for t in given.teachers])
-            losses.append(-logits.log_softmax(dim=-1).mean(dim=0)[:, target].cpu())
-            seen.append(crop.round().to(torch.uint8))
+    """Return the best crop of each train image, uint8 [N, ch, H, W], and its loss, float32 [N]."""
+    best, best_losses = [], []
+    for batch in inputs.batches(indices):
+        images, _ = inputs.data.train[batch]
+        crops, losses = [], []
+        for _ in range(options.crops):
+            crop = augment(images, torch.rand(len(images), DRAWS, generator=generator), 0, False, options.least)
+            losses.append(_loss(inputs, crop, target))
+            crops.append(crop.round().to(torch.uint8))
         loss, which = torch.stack(losses).min(dim=0)
-        best.append(torch.stack(seen)[which, torch.arange(len(images))])
-        scores.append(loss)
-    return torch.cat(best), torch.cat(scores)
+        best.append(torch.stack(crops)[which, torch.arange(len(images))])
+        best_losses.append(loss)
+    return torch.cat(best), torch.cat(best_losses)
 
 
-def stitch(patches: Tensor, factor: int) -> Tensor:
-    """Images uint8 [N, ch, side, side] of ``patches`` uint8 [N * factor^2, ch, side, side], row after row."""
-    edges = torch.linspace(0, patches.shape[-1], factor + 1).round().long().tolist()
-    images = torch.empty(len(patches) // factor**2, *patches.shape[1:], dtype=torch.uint8)
+def _loss(inputs: SelectionInputs, images: Tensor, target: int) -> Tensor:
+    """Return the teachers' mean cross-entropy of ``images`` with the class ``target``, float32 [B]."""
+    normalised = inputs.normalised(images)
+    logits = torch.stack([teacher.to(inputs.device)(normalised).float() for teacher in inputs.teachers])
+    return -logits.log_softmax(dim=-1).mean(dim=0)[:, target].cpu()
+
+
+def stitch(crops: Tensor, factor: int) -> Tensor:
+    """Put ``factor**2`` crops into each image, reduced in size, row by row.
+
+    Args:
+        crops: uint8 [N * factor**2, ch, side, side].
+        factor: crops along each side of an image.
+
+    Returns:
+        Images uint8 [N, ch, side, side].
+    """
+    edges = torch.linspace(0, crops.shape[-1], factor + 1).round().long().tolist()
+    images = torch.empty(len(crops) // factor**2, *crops.shape[1:], dtype=torch.uint8)
     for place in range(factor**2):
         row, column = divmod(place, factor)
         box = (slice(edges[row], edges[row + 1]), slice(edges[column], edges[column + 1]))
         size = (box[0].stop - box[0].start, box[1].stop - box[1].start)
         small = torch.nn.functional.interpolate(
-            patches[place :: factor**2].float(), size, mode="bilinear", antialias=True, align_corners=False
+            crops[place :: factor**2].float(), size, mode="bilinear", antialias=True, align_corners=False
         )
         images[..., box[0], box[1]] = small.round().clamp(0, 255).to(torch.uint8)
     return images

@@ -1,8 +1,8 @@
-"""What a method is given, and what picking methods share."""
+"""The inputs of a method, its output, and the selection steps that several methods share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -10,95 +10,118 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from infer.core import ufc
 from infer.core.errors import UserError
 from infer.data import Splits
-from infer.models.networks import features
+from infer.methods.proxy import ProxyModel
+from infer.models.weights import features, normalised
 
 _BATCH = 500
 
 
-@dataclass(frozen=True)
-class Given:
-    """``data``, the order ``picks`` in which the run's seed draws each class's train pictures (C tensors int64), how
-    many naturals are wanted (``count``), the ``weights`` float [C] by which classes share them, the frozen
-    ``teachers``, the ``seed``, the ``device`` to work on, and how much images uint8 [B, ch, H, W] would tell a
-    ``scout`` (infer_plus.py)."""
-
-    data: Splits
-    picks: Sequence[Tensor]
-    count: int
-    weights: Tensor
-    teachers: Sequence[nn.Module]
-    seed: int
-    device: torch.device
-    scout: Callable[[Tensor], Tensor]
-
-    @cached_property
-    def shares(self) -> list[int]:
-        """Naturals of each class: more than its share of them where other classes run out."""
-        classes = [torch.full_like(members, number) for number, members in enumerate(self.picks)]
-        return in_turn(classes, self.weights)[: self.count].bincount(minlength=len(classes)).tolist()
-
-    @property
-    def rows(self) -> int:
-        """The most of a class."""
-        return max(self.shares)
-
-    def batches(self, positions: Tensor) -> list[Tensor]:
-        """Positions of train pictures, a batch each."""
-        return list(positions.split(_BATCH))
-
-    def inputs(self, images: Tensor) -> Tensor:
-        """Pixel levels [B, ch, H, W] as the teachers take them."""
-        mean, std = (moment.to(self.device) for moment in self.data.moments)
-        return ufc.normalise(images.to(self.device), mean, std).contiguous(memory_format=torch.channels_last)
-
-    def telling(self, positions: Tensor) -> Tensor:
-        """How much the train pictures at ``positions`` would tell the scout: float32 [N]."""
-        return torch.cat([self.scout(self.data.train[batch][0]) for batch in self.batches(positions)])
-
-    def features(self, positions: Tensor) -> Tensor:
-        """What the first teacher's last linear layer is given: float32 [N, D]."""
-        batches = (self.inputs(self.data.train[batch][0]) for batch in self.batches(positions))
-        return features(self.teachers[0].to(self.device), batches)
-
-
 class Naturals(NamedTuple):
-    """``images`` uint8 [N, ch, H, W] and ``targets`` int64 [N]: a class after the other, round after round."""
+    """Natural images of a set, in rounds of one image per class.
+
+    Args:
+        images: uint8 [N, ch, H, W].
+        targets: class indices, int64 [N].
+    """
 
     images: Tensor
     targets: Tensor
 
 
-def pictures(given: Given, orders: Sequence[Tensor]) -> Naturals:
-    """Train pictures, from the front of each class's order."""
-    return Naturals(*given.data.train[in_turn(orders, given.weights)[: given.count]])
+@dataclass(frozen=True)
+class SelectionInputs:
+    """Everything that a method may use to select or create ``count`` natural images.
+
+    Args:
+        data: the data set; only its train images are used.
+        order: indices of the train images of each class, in the random order of the run's seed; C tensors int64.
+        count: number of naturals.
+        weights: relative number of naturals of each class, float [C].
+        teachers: frozen networks in eval mode that take normalised images.
+        seed: seed of the method's own random draws.
+        device: device of all network evaluations.
+        proxy: trained proxy model, for methods whose ``uses_proxy`` asks for one.
+    """
+
+    data: Splits
+    order: Sequence[Tensor]
+    count: int
+    weights: Tensor
+    teachers: Sequence[nn.Module]
+    seed: int
+    device: torch.device
+    proxy: ProxyModel | None = None
+
+    @cached_property
+    def per_class(self) -> list[int]:
+        """Number of naturals of each class. Where a class runs out of images, the others take its share."""
+        classes = [torch.full_like(members, number) for number, members in enumerate(self.order)]
+        return round_robin(classes, self.weights)[: self.count].bincount(minlength=len(classes)).tolist()
+
+    @property
+    def largest(self) -> int:
+        """Number of naturals of the class that has the most."""
+        return max(self.per_class)
+
+    def batches(self, indices: Tensor) -> list[Tensor]:
+        """Split ``indices`` of train images into batches."""
+        return list(indices.split(_BATCH))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Turn pixel levels [B, ch, H, W] into the input of the teachers, float32, on ``device``."""
+        mean, std = (moment.to(self.device) for moment in self.data.moments)
+        return normalised(images.to(self.device), mean, std)
+
+    def features(self, indices: Tensor) -> Tensor:
+        """Compute the first teacher's features of the train images at ``indices``: float32 [N, D], on the CPU."""
+        batches = (self.normalised(self.data.train[batch][0]) for batch in self.batches(indices))
+        return features(self.teachers[0].to(self.device), batches)
+
+    def reducible_loss(self, indices: Tensor) -> Tensor:
+        """Compute the proxy model's reducible loss of the train images at ``indices``: float32 [N], on the CPU.
+
+        Raises:
+            ValueError: if there is no proxy model.
+        """
+        if self.proxy is None:
+            raise ValueError("the reducible loss needs a proxy model, but SelectionInputs.proxy is None")
+        return torch.cat([self.proxy.reducible_loss(self.data.train[batch][0]) for batch in self.batches(indices)])
 
 
-def made(given: Given, images: Tensor) -> Naturals:
-    """Of ``images`` [C, R, ch, H, W] of each class in turn as many as are wanted."""
-    classes, rows = images.shape[:2]
-    order = in_turn(list(torch.arange(classes * rows).view(classes, rows)), given.weights)[: given.count]
-    return Naturals(images.flatten(0, 1)[order], order // rows)
+def round_robin(orders: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Merge the lists of all classes: first one entry of each class, then further ones in proportion to ``weights``.
 
+    With equal weights the second round has the second entry of each class, and so on. A class whose list has ended is
+    skipped.
 
-def in_turn(orders: Sequence[Tensor], weights: Tensor) -> Tensor:
-    """The first of each class, then further ones, of a class with twice the weight twice as many: int64 [N].
+    Args:
+        orders: one list per class, C tensors int64.
+        weights: float [C], positive.
 
-    Of equal ``weights`` [C] that is the second of each, the third of each, ...; classes that run out are passed over.
+    Returns:
+        All entries, int64 [N].
     """
     due = [torch.arange(len(order)) / weight for order, weight in zip(orders, weights.double(), strict=True)]
     return torch.cat(list(orders))[torch.cat(due).argsort(stable=True)]
 
 
-def check(data: Splits, count: int) -> None:
-    """Raise :class:`UserError` where there are too few pictures for ``count`` naturals."""
+def select_pictures(inputs: SelectionInputs, orders: Sequence[Tensor]) -> Naturals:
+    """Select the first train images of each class, where ``orders`` holds the indices of each class by preference."""
+    return Naturals(*inputs.data.train[round_robin(orders, inputs.weights)[: inputs.count]])
+
+
+def select_created(inputs: SelectionInputs, images: Tensor) -> Naturals:
+    """Select from created ``images`` uint8 [C, R, ch, H, W] the first ones of each class."""
+    classes, rows = images.shape[:2]
+    order = round_robin(list(torch.arange(classes * rows).view(classes, rows)), inputs.weights)[: inputs.count]
+    return Naturals(images.flatten(0, 1)[order], order // rows)
+
+
+def require_enough(data: Splits, count: int) -> None:
+    """Raise :class:`UserError` if ``data`` has fewer than ``count`` train images."""
     if count > len(data.train):
         raise UserError(
             f"ipc: asks for {count} train pictures, but there are {len(data.train)}; choose a smaller ipc or add some"
         )
-
-
-Method = Callable[..., Naturals]
-"""``naturals(given, **options)``; the options are those of conf/method/<name>.yaml."""

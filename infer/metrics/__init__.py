@@ -1,1 +1,1 @@
-"""What a trained network is measured by: tensors in, numbers out."""
+"""Metrics of networks and of sets of images: tensors in, numbers out."""

@@ -1,4 +1,4 @@
-"""What retraining on a file saves, and from how many retrainings on it has paid for its making."""
+"""The yearly cost of retraining, on the full training set and on a distilled file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from typing import NamedTuple
 
 
 class Cost(NamedTuple):
-    """Of a year of retrainings: hours and kWh on the whole set and on the file, the file's making among the latter, and
-    the number of retrainings from which on the file costs less; None where it never does."""
+    """The cost of a year of retrainings.
+
+    Attributes:
+        hours_real: Hours of training on the full training set.
+        hours_file: Hours of creating the file once and of training on it.
+        energy_real: Energy of ``hours_real`` in kWh.
+        energy_file: Energy of ``hours_file`` in kWh.
+        break_even: Number of retrainings from which on the file takes less time, or None if it never does.
+    """
 
     hours_real: float
     hours_file: float
@@ -17,10 +24,20 @@ class Cost(NamedTuple):
     break_even: int | None
 
 
-def yearly(making: float, file: float, real: float, retrainings: int, watts: float) -> Cost:
-    """From the seconds of the file's one ``making``, and of training one student on the ``file`` and on the ``real``
-    set; ``watts`` of the machine while it trains (an estimate that the user gives, no measurement)."""
-    hours_real, hours_file = real * retrainings / 3600, (making + file * retrainings) / 3600
+def yearly_cost(creation: float, file: float, real: float, retrainings: int, watts: float) -> Cost:
+    """Compute the cost of a year of retrainings.
+
+    Args:
+        creation: Seconds to create the distilled file, once.
+        file: Seconds to train one student on the file.
+        real: Seconds to train one student on the full training set.
+        retrainings: Retrainings per year.
+        watts: Power of the machine during training; an estimate of the user, not a measurement.
+
+    Returns:
+        Hours, energy and the break-even number of retrainings.
+    """
+    hours_real, hours_file = real * retrainings / 3600, (creation + file * retrainings) / 3600
     saved = real - file
-    break_even = math.floor(making / saved) + 1 if saved > 0 else None
+    break_even = math.floor(creation / saved) + 1 if saved > 0 else None
     return Cost(hours_real, hours_file, hours_real * watts / 1000, hours_file * watts / 1000, break_even)

@@ -1,4 +1,4 @@
-"""What a set of images keeps of the real one, in a network's features: distances of distributions, and neighbours."""
+"""Fidelity of a set of images: distances of distributions and nearest neighbours in a network's features."""
 
 from __future__ import annotations
 
@@ -13,10 +13,19 @@ from torchmetrics.image.kid import KernelInceptionDistance
 _ROWS = 2048
 
 
-class Kept(NamedTuple):
-    """``fid`` and ``kid``: 0 where the distributions agree. ``precision``: share of the images that lie where real ones
-    lie; ``recall``: share of the real ones that lie where the images lie; ``density``: how many real neighbourhoods an
-    image lies in, over k; ``coverage``: share of the real neighbourhoods that have an image in them."""
+class Fidelity(NamedTuple):
+    """How a set of images compares with real images.
+
+    The neighbourhood of an image is the ball around it that reaches to its k-th nearest neighbour in its own set.
+
+    Attributes:
+        fid: Fréchet distance; 0 for equal distributions.
+        kid: Kernel distance; 0 for equal distributions.
+        precision: Share of the images inside the neighbourhood of a real image.
+        recall: Share of the real images inside the neighbourhood of an image.
+        density: Mean number of real neighbourhoods that contain an image, divided by k.
+        coverage: Share of the real neighbourhoods that contain an image.
+    """
 
     fid: float
     kid: float
@@ -26,70 +35,91 @@ class Kept(NamedTuple):
     coverage: float
 
 
-class Features(nn.Module):
-    """Stands for the network where its features [N, D] are at hand: torchmetrics asks it, and gets them back."""
+class _Features(nn.Module):
+    """Identity in the place of torchmetrics' feature extractor, because the features are already computed."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.num_features = width
 
     def forward(self, features: Tensor) -> Tensor:
-        """The features themselves."""
+        """Return ``features``."""
         return features
 
 
-def kept(images: Tensor, real: Tensor, k: int = 5, seed: int = 0) -> Kept:
-    """How the features ``images`` [N, D] stand to those of ``real`` pictures [R, D]; ``k`` the size of a neighbourhood.
+def fidelity(images: Tensor, real: Tensor, k: int = 5, seed: int = 0) -> Fidelity:
+    """Compare the features of a set of images with those of real images.
 
-    FID and KID are torchmetrics'; of few images FID is biased upwards, so it is to be read beside that of as many real
-    pictures. Precision and recall after Kynkäänniemi et al. 2019, density and coverage after Naeem et al. 2020. Fewer
-    than k + 1 images make smaller neighbourhoods; fewer than two have none, and nan for all but density and coverage,
-    and fewer than two real pictures nan for all.
+    FID and KID are those of torchmetrics. FID is biased upwards for few images, so compare it with the FID of as many
+    real images. With fewer than k + 1 images, k is reduced.
+
+    Args:
+        images: Features of the images, float32 [N, D].
+        real: Features of real images, float32 [R, D].
+        k: Number of neighbours that spans a neighbourhood.
+        seed: Seed of the random subsets of KID.
+
+    Returns:
+        The metrics. With fewer than two images, all but density and coverage are nan. With fewer than two real images,
+        all are nan.
+
+    References:
+        Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models", 2019; Naeem et al.,
+        "Reliable Fidelity and Diversity Metrics for Generative Models", 2020 (density and coverage).
     """
     nan = float("nan")
     if len(real) < 2:
-        return Kept(nan, nan, nan, nan, nan, nan)
+        return Fidelity(nan, nan, nan, nan, nan, nan)
     neighbours = min(k, len(real) - 1)
-    radii = _radii(real, neighbours)
-    within = torch.zeros(len(images))  # real neighbourhoods that an image lies in
-    reached = torch.zeros(len(real), dtype=torch.bool)
-    for rows in torch.arange(len(images)).split(_ROWS):
-        inside = torch.cdist(images[rows], real) < radii
-        within[rows] = inside.sum(dim=1).float()
-        reached |= inside.any(dim=0)
-    density, coverage = float(within.mean()) / neighbours, float(reached.float().mean())
+    containing, covered = _real_neighbourhoods(images, real, neighbours)
+    density, coverage = float(containing.mean()) / neighbours, float(covered.float().mean())
     if len(images) < 2:
-        return Kept(nan, nan, nan, nan, density, coverage)
-    own = _radii(images, min(k, len(images) - 1))
-    found = torch.cat([(torch.cdist(rows, images) < own).any(dim=1) for rows in real.split(_ROWS)])
-    return Kept(
-        _distance(images, real, FrechetInceptionDistance(feature=Features(real.shape[1]))),
+        return Fidelity(nan, nan, nan, nan, density, coverage)
+    radii = _radii(images, min(k, len(images) - 1))
+    recalled = torch.cat([(torch.cdist(rows, images) < radii).any(dim=1) for rows in real.split(_ROWS)])
+    return Fidelity(
+        _fid(images, real),
         _kid(images, real, seed),
-        float((within > 0).float().mean()),
-        float(found.float().mean()),
+        float((containing > 0).float().mean()),
+        float(recalled.float().mean()),
         density,
         coverage,
     )
 
 
+def _real_neighbourhoods(images: Tensor, real: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The number of real neighbourhoods that contain each image, float32 [N], and whether each real neighbourhood
+    contains an image, bool [R]."""
+    radii = _radii(real, k)
+    containing = torch.zeros(len(images))
+    covered = torch.zeros(len(real), dtype=torch.bool)
+    for rows in torch.arange(len(images)).split(_ROWS):
+        inside = torch.cdist(images[rows], real) < radii
+        containing[rows] = inside.sum(dim=1).float()
+        covered |= inside.any(dim=0)
+    return containing, covered
+
+
 def _radii(features: Tensor, k: int) -> Tensor:
-    """Distance of each of ``features`` to its k-th neighbour among the others: [N]."""
+    """Distance of each row to its k-th nearest neighbour among the others: [N]."""
     return torch.cat([torch.cdist(rows, features).kthvalue(k + 1, dim=1).values for rows in features.split(_ROWS)])
 
 
-def _distance(images: Tensor, real: Tensor, metric: FrechetInceptionDistance) -> float:
+def _fid(images: Tensor, real: Tensor) -> float:
+    """The Fréchet distance, in double precision."""
+    metric = FrechetInceptionDistance(feature=_Features(real.shape[1]))
     metric.update(real.double(), real=True)
     metric.update(images.double(), real=False)
     return max(0.0, float(metric.compute()))
 
 
 def _kid(images: Tensor, real: Tensor, seed: int) -> float:
-    """The mean over torchmetrics' random subsets, of at most 100 images each."""
+    """The mean kernel distance over random subsets of at most 100 images each."""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all extracted features")
         torch.manual_seed(seed)
         metric = KernelInceptionDistance(
-            feature=Features(real.shape[1]), subsets=50, subset_size=min(100, len(images), len(real))
+            feature=_Features(real.shape[1]), subsets=50, subset_size=min(100, len(images), len(real))
         )
         metric.update(real, real=True)
         metric.update(images, real=False)

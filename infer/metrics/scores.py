@@ -1,4 +1,4 @@
-"""How well a network knows the classes, the rare ones too."""
+"""Classification scores from a confusion matrix."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ from torch import Tensor
 
 
 class Scores(NamedTuple):
-    """In 0 to 1: ``accuracy``, its mean over classes (``balanced_accuracy``), the mean F1 over classes, and each
-    class's recall; a class without pictures has recall nan and is in no mean."""
+    """Classification scores of a network, each from 0 to 1.
+
+    A class without images has recall nan and is left out of both means over classes.
+
+    Attributes:
+        accuracy: Share of the images that are classified correctly.
+        balanced_accuracy: Mean of the recall over classes.
+        macro_f1: Mean of the F1 score over classes.
+        recall: Recall of each class, C values.
+    """
 
     accuracy: float
     balanced_accuracy: float
@@ -17,12 +25,23 @@ class Scores(NamedTuple):
     recall: list[float]
 
 
-def scores(confused: Tensor) -> Scores:
-    """Of a confusion matrix int64 [C, C]: pictures of class i that were taken for class j."""
-    right, real, taken = confused.diagonal().double(), confused.sum(dim=1), confused.sum(dim=0)
-    there = real > 0
-    recall = right / real
-    f1 = 2 * right / (real + taken).clamp(min=1)
+def scores(confusion: Tensor) -> Scores:
+    """Compute the scores of a confusion matrix.
+
+    Args:
+        confusion: int64 [C, C]; entry (i, j) counts the images of class i that are predicted as class j.
+
+    Returns:
+        The scores.
+
+    >>> import torch
+    >>> scores(torch.tensor([[8, 2], [0, 10]])).accuracy
+    0.9
+    """
+    correct, actual, predicted = confusion.diagonal().double(), confusion.sum(dim=1), confusion.sum(dim=0)
+    present = actual > 0
+    recall = correct / actual
+    f1 = 2 * correct / (actual + predicted).clamp(min=1)
     return Scores(
-        float(right.sum() / real.sum()), float(recall[there].mean()), float(f1[there].mean()), recall.tolist()
+        float(correct.sum() / actual.sum()), float(recall[present].mean()), float(f1[present].mean()), recall.tolist()
     )

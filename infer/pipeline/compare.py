@@ -1,165 +1,135 @@
-"""The comparison: the same student on the distilled set, on random naturals of the same bytes, and on the real set."""
+"""The comparison: the same student, with one recipe and equal steps, on every source."""
 
 from __future__ import annotations
 
 import logging
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from infer.cli.schema import SOURCES, BaseConfig, backbone
-from infer.core.files import claim
-from infer.distilled.dataset import DistilledSet
-from infer.pipeline.assemble import Assembly
-from infer.training.context import Bench
-from infer.training.students import WEIGHTS, StudentData, table_steps, train_student
+from infer.core.files import reserve_folder
+from infer.core.sources import SOURCES
+from infer.pipeline.baselines import REDUNDANT, SETS, ComparedSets
+from infer.pipeline.options import BaseOptions, DistillOptions
+from infer.training.context import Context
+from infer.training.students import WEIGHTS, Student, student_in_folder
+from infer.training.training_set import TrainingSet
 
 log = logging.getLogger("infer")
 
+Row = Mapping[str, Any]
 
-def missing(config: BaseConfig, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """What the table of this configuration has and ``rows`` has not: (student, source), in the table's order."""
+
+def missing_rows(options: BaseOptions, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return the (student, source) pairs, in the table's order, that ``options`` ask for and ``rows`` lack."""
     known = [(row["backbone"], row["source"]) for row in rows]
     return [
         (name, source)
         for source in SOURCES
-        if source in config.students.sources and _SAME.get(source) != config.labels.kind
-        for name in config.students.backbones
+        if source in options.students.sources and REDUNDANT.get(source) != options.labels.kind
+        for name in options.students.backbones
         if (name, source) not in known
     ]
 
 
-@dataclass(frozen=True)
-class Sets:
-    """The ``distilled`` set and its rivals, each made when it is asked for, once."""
+def compare(sets: ComparedSets, options: DistillOptions, folder: Path, known: Sequence[Row] = ()) -> list[Row]:
+    """Train the students of the table and return its rows.
 
-    assembly: Assembly
-    distilled: DistilledSet
-    _made: dict[Callable[[Assembly, DistilledSet], DistilledSet], DistilledSet] = field(default_factory=dict)
+    Students of a run's seed s have the seeds s * n to s * n + n - 1, so that a sweep over seeds trains different ones.
+    Students of the real set may take more steps (recipe.student.real_epochs), so that the upper bound is fair.
 
-    def __getitem__(self, source: str) -> DistilledSet:
-        make = _SETS[source]
-        if make not in self._made:  # a plain row has the set of the row it is compared with
-            self._made[make] = make(self.assembly, self.distilled)
-        return self._made[make]
-
-
-def compare(sets: Sets, folder: Path, known: Sequence[Mapping[str, Any]] = ()) -> list[Mapping[str, Any]]:
-    """The rows of the comparison: every student on every source of students.sources, the same recipe and steps for all.
-
-    Rows that are ``known`` from an earlier command on the same set stay, and those that it did not ask for come to
-    them. Students of a run's seed s have the seeds s * n to s * n + n - 1, so that a sweep over seeds is of different
-    ones. The real set alone may take more steps, so that the ceiling is no strawman (recipe.student.real_epochs).
+    Args:
+        sets: the distilled set and its baselines.
+        options: of the run.
+        folder: the run's.
+        known: rows of an earlier command on the same set; they stay.
     """
-    bench, config = sets.assembly.bench, sets.assembly.bench.config
-    networks = [teacher.network for teacher in sets.assembly.teachers]
-    count = config.students.seeds
-    steps = table_steps(bench, sets.distilled.header.labels == "dynamic")
-    rows = list(known)
-    wanted = missing(config, rows)
-    for source in _SETS:
-        names = [name for name, of in wanted if of == source]
-        if not names:
-            continue
-        chosen = sets[source]
-        lessons = StudentData.of_set(chosen, networks)
-        lessons = replace(lessons, final=lessons.final or source.endswith("_plain"))
-        for name in names:
-            where = folder / "students" / f"{name}-{source}"
-            folders = {seed: where / f"seed{seed}" for seed in range(config.seed * count, (config.seed + 1) * count)}
-            results = [
-                train_student(bench, f"{name}-{source}-{seed}", backbone(name), lessons, steps, seed, place)
-                for seed, place in folders.items()
-            ]
-            rows.append(
-                _row(name, source, chosen.header.labels, results, chosen.payload, len(chosen), [*folders.values()])
-            )
-    for name in [name for name, of in wanted if of == "real"]:
-        size, train = bench.data.train_bytes, bench.data.train
-        most = max(steps, math.ceil(config.recipe.student.real_epochs * len(train) / config.recipe.student.batch))
-        taught = [_train_real(bench, name, most, seed) for seed in range(count)]
-        results, places = [result for result, _ in taught], [place for _, place in taught]
-        rows.append(_row(name, "real", "hard", results, size, len(train), places))
+    context = sets.assembler.context
+    steps = table_steps(options, context, sets.distilled.header.labels == "dynamic")
+    rows, wanted = list(known), missing_rows(options, known)
+    for source in SETS:
+        names = [name for name, other in wanted if other == source]
+        rows += _rows(sets, options, source, names, steps, folder) if names else []
+    for name in [name for name, source in wanted if source == "real"]:
+        rows.append(_real_row(context, options, name, steps))
     return sorted(rows, key=lambda row: [*SOURCES].index(row["source"]))
 
 
-def _hard(distilled: DistilledSet) -> DistilledSet:
-    """The same images, labelled by the classes of their naturals."""
-    header = replace(distilled.header, labels="hard", space="probabilities", temperature=1.0, label_bytes=0, views=None)
-    return replace(distilled, labels=None, choices=None, header=header)
+def table_steps(options: BaseOptions, context: Context, dynamic: bool) -> int:
+    """Return the steps of every student of a table."""
+    teachers = len(options.teachers.backbones)
+    return options.recipe.student.steps_at(options.ipc, len(context.data.classes), teachers, dynamic)
 
 
-def _images(distilled: DistilledSet) -> int:
-    """Stored images, the paper's currency: naturals and compensators."""
-    return len(distilled.targets) + len(distilled.compensators)
+def _rows(
+    sets: ComparedSets, options: DistillOptions, source: str, names: Sequence[str], steps: int, folder: Path
+) -> list[Row]:
+    """Train the students of one source, ``options.students.seeds`` of each backbone."""
+    chosen = sets[source]
+    training_set = TrainingSet.of_set(chosen, sets.assembler.networks)
+    training_set = replace(training_set, final=training_set.final or source.endswith("_plain"))
+    count = options.students.seeds
+    rows: list[Row] = []
+    for name in names:
+        seeds = range(options.seed * count, (options.seed + 1) * count)
+        folders = [folder / "students" / f"{name}-{source}" / f"seed{seed}" for seed in seeds]
+        students = [
+            Student(f"{name}-{source}-{seed}", name, options.recipe.student, options.mixing, steps, seed)
+            for seed in seeds
+        ]
+        results = [
+            student_in_folder(sets.assembler.context, student, training_set, place)
+            for student, place in zip(students, folders, strict=True)
+        ]
+        facts = _Facts(name, source, chosen.header.labels, chosen.payload, len(chosen))
+        rows.append(_row(facts, results, folders))
+    return rows
 
 
-def _random(assembly: Assembly, distilled: DistilledSet) -> DistilledSet:
-    kind = distilled.header.labels
-    return assembly.rival(kind, distilled.payload - (distilled.header.label_bytes if kind == "dynamic" else 0))
+def _real_row(context: Context, options: DistillOptions, name: str, steps: int) -> Row:
+    """Train the students of the whole real set; all runs on this data with this recipe share them."""
+    recipe, train = options.recipe.student, context.data.train
+    steps = max(steps, math.ceil(recipe.real_epochs * len(train) / recipe.batch))
+    training_set = TrainingSet.of_real(context.data)
+    results, folders = [], []
+    for seed in range(options.students.seeds):
+        settings = context.identity(
+            backbone=asdict(context.backbone(name)),
+            recipe=asdict(recipe),
+            mixing=asdict(options.mixing),
+            steps=steps,
+            seed=seed,
+        )
+        place = Path(options.output, "train", context.data.name, name, f"real-seed{seed}")
+        folders.append(reserve_folder(place, settings))
+        student = Student(f"{name}-real-{seed}", name, recipe, options.mixing, steps, seed)
+        with context.lock(folders[-1] / ".lock", f"student {name} of the real set"):
+            results.append(student_in_folder(context, student, training_set, folders[-1]))
+    return _row(_Facts(name, "real", "hard", context.data.train_bytes, len(train)), results, folders)
 
 
-_SAME = {
-    "distilled_hard": "hard",
-    "random_static": "static",
-    "random_hard": "hard",
-    "distilled_plain": "views",
-    "random_plain": "views",
-}
-"""Rows that say the same as another where the distilled set's labels are of that kind: to views a student does nothing
-more, and without them there are no labels."""
-
-_SETS: dict[str, Callable[[Assembly, DistilledSet], DistilledSet]] = {
-    "distilled": lambda _, distilled: distilled,
-    "distilled_hard": lambda _, distilled: _hard(distilled),
-    "random": _random,
-    "random_images": lambda assembly, distilled: assembly.lookalike(distilled.header.labels, _images(distilled)),
-    "random_static": lambda assembly, distilled: assembly.rival("static", distilled.payload),
-    "random_hard": lambda assembly, distilled: assembly.rival("hard", distilled.payload),
-    "distilled_plain": lambda _, distilled: distilled,
-    "random_plain": _random,
-}
+class _Facts(NamedTuple):
+    backbone: str
+    source: str
+    labels: str
+    bytes: int
+    images: int
 
 
-def _train_real(bench: Bench, name: str, steps: int, seed: int) -> tuple[Mapping[str, Any], Path]:
-    """A student on the whole real set, and its folder: the ceiling, shared by all runs on this data with this student
-    recipe."""
-    config = bench.config
-    options = backbone(name)
-    settings = bench.identity(
-        backbone=asdict(options),
-        recipe=asdict(config.recipe.student),
-        mixing=asdict(config.mixing),
-        steps=steps,
-        seed=seed,
-    )
-    folder = claim(Path(config.output, "train", bench.data.name, name, f"real-seed{seed}"), settings)
-    lessons = StudentData.of_real(bench.data)
-    with bench.alone(folder / ".lock", f"student {name} of the real set"):
-        return train_student(bench, f"{name}-real-{seed}", options, lessons, steps, seed, folder), folder
-
-
-def _row(
-    name: str,
-    source: str,
-    labels: str,
-    results: Sequence[Mapping[str, Any]],
-    size: int,
-    images: int,
-    folders: Sequence[Path],
-) -> dict[str, Any]:
+def _row(facts: _Facts, results: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> dict[str, Any]:
     accuracies = [result["accuracy"] for result in results]
     mean = statistics.fmean(accuracies)
     std = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
     recalls = zip(*(result["recall"] for result in results), strict=True)
-    log.info("student %s on %s: %.2f ± %.2f %%", name, source, 100 * mean, 100 * std)
+    spread = f" ± {100 * std:.2f}" if len(accuracies) > 1 else ""
+    log.info("Student %s on %s: %.2f%s %%", facts.backbone, facts.source, 100 * mean, spread)
     return {
-        "backbone": name,
-        "source": source,
-        "labels": labels,
+        "backbone": facts.backbone,
+        "source": facts.source,
+        "labels": facts.labels,
         "accuracies": accuracies,
         "accuracy_mean": mean,
         "accuracy_std": std,
@@ -169,31 +139,7 @@ def _row(
         "seeds": len(accuracies),
         "seconds": round(sum(result["seconds"] for result in results), 2),
         "steps": results[0]["steps"],
-        "bytes": size,
-        "images": images,
+        "bytes": facts.bytes,
+        "images": facts.images,
         "weights": [str(folder / WEIGHTS) for folder in folders],
     }
-
-
-def scores(rows: Sequence[Mapping[str, Any]], backbone: str) -> dict[str, float]:
-    """DD-Ranking's scores (Li et al. 2025), 0 to 1, and their parts, -1 to 1; of these what the table has the rows for.
-
-    ``label_robust``, of a = (improvement - hard_recovery) / 2: how much better than random naturals with the same
-    labels and bytes, and what the images lack of the real set when both have hard labels. ``augmentation_robust``, of
-    a = (improvement + plain_improvement) / 2: with augmentation and without. A score is (e^a - e^-1) / (e - e^-1).
-    """
-    mean = {row["source"]: row["accuracy_mean"] for row in rows if row["backbone"] == backbone}
-    found: dict[str, float] = {}
-    if {"distilled", "random"} <= set(mean):
-        found["improvement"] = mean["distilled"] - mean["random"]
-        if {"distilled_hard", "real"} <= set(mean):
-            found["hard_recovery"] = mean["real"] - mean["distilled_hard"]
-            found["label_robust"] = _normalised(found["improvement"] - found["hard_recovery"])
-        if {"distilled_plain", "random_plain"} <= set(mean):
-            found["plain_improvement"] = mean["distilled_plain"] - mean["random_plain"]
-            found["augmentation_robust"] = _normalised(found["improvement"] + found["plain_improvement"])
-    return found
-
-
-def _normalised(total: float) -> float:
-    return (math.exp(total / 2) - math.exp(-1)) / (math.e - math.exp(-1))

@@ -1,4 +1,4 @@
-"""budget=auto: the split of the bytes that does best on pictures held out of the training set, not on the test set."""
+"""budget=auto: the settings that do best on pictures held out of the training set, not on the test set."""
 
 from __future__ import annotations
 
@@ -6,110 +6,126 @@ import itertools
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from infer.cli.schema import DistillConfig, backbone
-from infer.core.files import claim, read_json, write_json
+from infer.core.files import read_json, reserve_folder, write_json
+from infer.core.progress import stage, unnumbered
 from infer.data import Splits
-from infer.data.pictures import stratified
-from infer.pipeline.assemble import Assembly
-from infer.training.students import StudentData, table_steps, train_student
+from infer.data.splits import stratified
+from infer.pipeline.assemble import Assembler
+from infer.pipeline.compare import table_steps
+from infer.pipeline.options import DistillOptions, SearchOptions
+from infer.training.students import Student, student_in_folder
+from infer.training.training_set import TrainingSet
 
 log = logging.getLogger("infer")
 
-_HELD_OUT = 0.1
 _SEED = 0
+"""Of every search, so that runs of all seeds share it."""
 
 
-def check(data: Splits) -> None:
-    """Refuse, before anything is trained, pictures of which none can be held out: a class of one has none to give."""
+def require_held_out(data: Splits, share: float) -> None:
+    """Raise :class:`UserError`, before anything is trained, where a class has no picture to hold out."""
     if data.validation is None:
-        stratified(data.train.targets, _HELD_OUT, _SEED)
+        stratified(data.train.targets, share, _SEED)
 
 
-def allocate(assembly: Assembly, seconds: float | None = None) -> tuple[DistillConfig, list[dict[str, Any]]]:
-    """The configuration with the best of ``budget.choices`` and, for the record, how each of them did.
+@dataclass(frozen=True)
+class BudgetSearch:
+    """Tries every combination of ``budget.choices``.
 
-    Every combination of the choices is assembled from nine tenths of the train pictures and taught to one student of
-    the first backbone, whose accuracy is measured on the last tenth. The teachers have seen these; the choices share
-    that advantage. All of it has a seed of its own: runs of other seeds find the choice made. Of ``seconds`` that are
-    given, no combination is begun that is not expected to end within them; the first always is.
-    What is left out stays so: the choice is made once.
+    Each is assembled without the held-out train pictures and taught to one student of the first backbone, whose
+    accuracy is measured on them. The teachers have seen these pictures; all choices share that advantage. The search
+    has its own seed, so runs of other seeds find the same choice.
+
+    Args:
+        assembler: of the run.
+        options: of the run.
     """
-    config = assembly.bench.config
-    assert isinstance(config, DistillConfig)
-    choices = config.budget.choices.values
-    if not choices:
-        return config, []
-    whole = assembly.bench
-    settings = whole.identity(
-        teachers={teacher.name: teacher.accuracy for teacher in assembly.teachers},
-        **{key: asdict(getattr(config, key)) for key in ("budget", "labels", "mixing", "recipe", "method")},
-        student=config.students.backbones[0],
-        ipc=config.ipc,
-    )
-    folder = claim(
-        Path(config.output, "distill", whole.data.name, f"{config.method.name}-ipc{config.ipc}", "auto"), settings
-    )
-    with whole.alone(folder / ".lock", "the choice of the budget"):
-        tried = read_json(folder / "result.json") or _try_all(assembly, folder, seconds)
-    best = max(tried["choices"], key=lambda choice: choice["accuracy"])
-    choice = {key: best[key] for key in choices}
-    log.info("budget: %s did best on held-out pictures (%s)", _named(choice), folder)
-    return config.chosen(choice), tried["choices"]
+
+    assembler: Assembler
+    options: DistillOptions
+
+    def run(self, place: Path) -> tuple[DistillOptions, list[dict[str, Any]]]:
+        """Return the options with the best choice, and the record of every choice.
+
+        The result lies in ``place``: a combination that an earlier run left out is not tried later.
+        """
+        choices = self.options.budget.choices.values
+        if not choices:
+            return self.options, []
+        context = self.assembler.context
+        stage("Choosing %s on held-out pictures", ", ".join(choices))
+        folder = reserve_folder(place, self._identity())
+        with context.lock(folder / ".lock", "the choice of the budget"), unnumbered():
+            tried = read_json(folder / "result.json") or self._try_all(folder)
+        best = max(tried["choices"], key=lambda choice: choice["accuracy"])
+        choice = {key: best[key] for key in choices}
+        log.info("Chosen on held-out pictures: %s (%s)", _formatted(choice), folder)
+        return self.options.chosen(choice), tried["choices"]
+
+    def _identity(self) -> dict[str, Any]:
+        options = self.options
+        other = {} if options.search == SearchOptions() else {"search": asdict(options.search)}
+        return self.assembler.context.identity(
+            **other,
+            teachers={teacher.name: teacher.accuracy for teacher in self.assembler.teachers},
+            **{key: asdict(getattr(options, key)) for key in ("budget", "mixing", "recipe", "method")},
+            labels={**options.labels.identity, "compensators": options.labels.smooth_noise},
+            student=options.students.backbones[0],
+            ipc=options.ipc,
+        )
+
+    def _try_all(self, folder: Path) -> dict[str, Any]:
+        """Try the combinations that are expected to end within report.time_budget; the first always."""
+        choices, seconds = self.options.budget.choices.values, self.options.report.seconds
+        data = self.assembler.context.data.held_out(self.options.search.held_out, _SEED)
+        tried: list[dict[str, Any]] = []
+        combinations = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+        began = time.perf_counter()
+        for number, choice in enumerate(combinations):
+            spent = time.perf_counter() - began
+            if seconds is not None and number and spent * (number + 1) / number > seconds:
+                log.warning("budget: %d of %d choices tried: report.time_budget is spent", number, len(combinations))
+                break
+            where = folder / "-".join(f"{key}={value}" for key, value in choice.items())
+            measured = self._measured(replace(self.options.chosen(choice), seed=_SEED), data, where)
+            tried.append({**choice, **measured})
+            log.info("budget: %s: %.2f %% of the held-out pictures", _formatted(choice), 100 * measured["accuracy"])
+        result = {"choices": tried, "held_out": len(data.test), "left_out": len(combinations) - len(tried)}
+        write_json(folder / "result.json", result)
+        return result
+
+    def _measured(self, options: DistillOptions, data: Splits, folder: Path) -> dict[str, Any]:
+        """Return the set's numbers of images and labels, and its student's accuracy on the held-out pictures."""
+        known = read_json(folder / "choice.json")  # of a run that was stopped
+        if known is not None:
+            return known
+        began = time.perf_counter()
+        context = replace(self.assembler.context, data=data, report=None)
+        assembler = replace(
+            self.assembler,
+            context=context,
+            options=options.set_options(options.method),
+            order=data.picks(_SEED),
+            folder=folder,
+        )
+        distilled = assembler.create()
+        steps = table_steps(options, context, distilled.header.labels == "dynamic")
+        name = options.students.backbones[0]
+        student = Student(f"{name}-auto", name, options.recipe.student, options.mixing, steps, _SEED)
+        result = student_in_folder(context, student, TrainingSet.of_set(distilled, assembler.networks), folder)
+        measured = {
+            "naturals": len(distilled.naturals),
+            "labels": len(distilled),
+            "accuracy": result["accuracy"],
+            "seconds": round(time.perf_counter() - began, 2),
+        }
+        write_json(folder / "choice.json", measured)
+        return measured
 
 
-def _try_all(assembly: Assembly, folder: Path, seconds: float | None) -> dict[str, Any]:
-    """Every combination of the choices, as far as ``seconds`` reach; kept in ``folder``."""
-    whole = assembly.bench
-    config = whole.config
-    assert isinstance(config, DistillConfig)
-    choices = config.budget.choices.values
-    data = whole.data.held_out(_HELD_OUT, _SEED)
-    tried: dict[str, Any] = {"choices": [], "held_out": len(data.test)}
-    combinations = [*itertools.product(*choices.values())]
-    began = time.perf_counter()
-    for number, values in enumerate(combinations):
-        choice = dict(zip(choices, values, strict=True))
-        spent = time.perf_counter() - began
-        if seconds is not None and number and spent * (number + 1) / number > seconds:
-            log.warning("budget: %d of %d choices tried, for want of time", number, len(combinations))
-            break
-        bench = replace(whole, data=data, config=replace(config.chosen(choice), seed=_SEED), report=None)
-        where = folder / "-".join(f"{key}={value}" for key, value in choice.items())
-        measured = _measured(replace(assembly, bench=bench, picks=data.picks(_SEED), folder=where))
-        log.info("budget: %s: %.2f %% of the held-out pictures", _named(choice), 100 * measured["accuracy"])
-        tried["choices"].append({**choice, **measured})
-    tried["left_out"] = len(combinations) - len(tried["choices"])
-    write_json(folder / "result.json", tried)
-    return tried
-
-
-def _measured(assembly: Assembly) -> dict[str, Any]:
-    """How many naturals and labels this assembly's set has, and its student's accuracy on the held-out pictures."""
-    bench, config = assembly.bench, assembly.bench.config
-    assert isinstance(config, DistillConfig)
-    file = assembly.folder / "choice.json"
-    known = read_json(file)  # of a run that was stopped
-    if known is not None:
-        return known
-    began = time.perf_counter()
-    distilled = assembly.of(config.method)
-    lessons = StudentData.of_set(distilled, [teacher.network for teacher in assembly.teachers])
-    steps = table_steps(bench, distilled.header.labels == "dynamic")
-    name = config.students.backbones[0]
-    taught = train_student(bench, f"{name}-auto", backbone(name), lessons, steps, _SEED, assembly.folder)
-    measured = {
-        "naturals": len(distilled.targets),
-        "labels": len(distilled),
-        "accuracy": taught["accuracy"],
-        "seconds": round(time.perf_counter() - began, 2),
-    }
-    write_json(file, measured)
-    return measured
-
-
-def _named(choice: Mapping[str, Any]) -> str:
+def _formatted(choice: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in choice.items())

@@ -1,14 +1,9 @@
-"""python distill.py tune=...: the settings that do best on train pictures held out. The study is Optuna's; a trial is a
-run like any other, found again by its settings."""
+"""A study: the settings that do best on train pictures held out. Optuna searches; a trial is a run like any other."""
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import os
-import platform
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
@@ -16,71 +11,70 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from infer.cli.schema import COMMAND, DistillConfig, TuneConfig, changed, recipe_yaml
 from infer.core.errors import UserError
-from infer.core.files import claim, digest, locked, write_bytes, write_json
-from infer.pipeline.run import decisive, make
-from infer.report import study as pictures
+from infer.core.files import digest, exclusive_lock, reserve_folder
+from infer.pipeline import study_process, study_result
+from infer.pipeline.options import DistillOptions
+from infer.pipeline.run import create
+from infer.pipeline.run_folder import Backbones, identity, run_name
+from infer.pipeline.tune_options import TuneOptions
 
 log = logging.getLogger("infer")
 
 _DIRECTIONS = {"accuracy": StudyDirection.MAXIMIZE, "bytes": StudyDirection.MINIMIZE}
-_SAME = 10
-"""Seconds by which the clock may have been set since a process began."""
 _OVER = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def tune(config: DistillConfig) -> dict[str, Any]:
-    """Trials until the study has ``tune.trials`` of them, or the time is over; then what it found, as study.json.
+def tune(options: DistillOptions, backbones: Backbones) -> dict[str, Any]:
+    """Run trials until the study has ``tune.trials`` of them or the time is over; return what it found.
 
-    The folder outputs/tune/<dataset>/<method>-ipc<N> holds the study's journal, so that a stopped one goes on and
-    several processes, given the same command, work on one. recipe/best.yaml in it is what ``recipe=best`` loads.
+    The folder outputs/tune/<dataset>/<method>-ipc<N> holds the study's journal, so a stopped study goes on, and several
+    processes that run the same command share one study. Its recipe/best.yaml is what ``recipe=best`` loads.
     """
-    options = config.tune
-    assert options is not None
+    study_options = options.tune
+    assert study_options is not None
     began = time.perf_counter()
     base = replace(
-        config,
+        options,
         tune=None,
-        dataset=replace(config.dataset, validation=options.validation),
-        students=replace(config.students, sources=["distilled"]),
-        report=replace(config.report, language=None),
+        dataset=replace(options.dataset, validation=study_options.validation),
+        students=replace(options.students, sources=["distilled"]),
+        report=replace(options.report, language=None),
     )
-    title = f"{config.method.name}-ipc{config.ipc}"
-    what = {key: getattr(options, key) for key in ("space", "validation", "objectives", "max_bytes", "prune", "seed")}
-    settings = {**decisive(base), "dataset": asdict(base.dataset), **what}
-    folder = claim(Path(config.output, "tune", config.dataset.name, title), settings)
-    default = _outcome(*make(base))
-    log.info("the recipe as it is: %s", _told(default))
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # its account of trials is ours to give
-    name = f"{config.dataset.name}-{title}-{digest(settings)}"
-    os.environ["WANDB_RUN_GROUP"] = name  # where logger=wandb shows trials
-    study = _study(options, folder, name)
-    for trial in _trials(study, options, folder, began):
-        _run(study, trial, options, base)
-    return _concluded(study, config, default, folder)
+    keys = ("space", "validation", "objectives", "max_bytes", "prune", "seed")
+    study_identity = {key: getattr(study_options, key) for key in keys}
+    settings = {**identity(base), "dataset": asdict(base.dataset), **study_identity}
+    folder = reserve_folder(Path(options.output, "tune", options.dataset.name, run_name(options)), settings)
+    default = _outcome(*create(base, backbones))
+    log.info("the recipe as it is: %s", study_result.formatted(default))
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # trials are reported here
+    name = f"{options.dataset.name}-{run_name(options)}-{digest(settings)}"
+    os.environ["WANDB_RUN_GROUP"] = name
+    study = _study(study_options, folder, name)
+    for trial in _trials(study, study_options, folder, began):
+        _run(study, trial, base, study_options, backbones)
+    return study_result.conclude(study, options, default, folder)
 
 
-def _study(options: TuneConfig, folder: Path, name: str) -> Study:
-    """The study of that name, begun or joined; every process draws from a seed of its own."""
+def _study(options: TuneOptions, folder: Path, name: str) -> Study:
+    """Create or join the study of that name; each process samples with its own seed."""
     storage: Any = options.storage
     if storage is None:
         journal = str(folder / "study.journal")
         storage = JournalStorage(JournalFileBackend(journal, JournalFileOpenLock(journal)))
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4) if options.prune else optuna.pruners.NopPruner()
     directions = [_DIRECTIONS[objective] for objective in options.objectives]
-    with locked(folder / ".lock", name):
+    with exclusive_lock(folder / ".lock", name):
         try:
             study = optuna.create_study(
                 study_name=name, storage=storage, directions=directions, pruner=pruner, load_if_exists=True
             )
-        except Exception as error:  # a database's driver raises what it likes
+        except Exception as error:  # drivers of databases raise errors of many types
             reason = str(error).splitlines()[0]
             raise UserError(f"tune.storage={options.storage}: cannot be opened ({reason}); give another") from error
         process = study.user_attrs.get("processes", 0)
@@ -90,21 +84,23 @@ def _study(options: TuneConfig, folder: Path, name: str) -> Study:
     return study
 
 
-def _trials(study: Study, options: TuneConfig, folder: Path, began: float) -> Iterator[Trial]:
-    """A trial after the other, until there are enough of them in all processes, or none would end in time, counted from
-    ``began``; the first always is."""
+def _trials(study: Study, options: TuneOptions, folder: Path, began: float) -> Iterator[Trial]:
+    """Yield trials until all processes have enough of them, or none is expected to end in time, counted from ``began``.
+
+    The first is always run.
+    """
     first, longest = time.perf_counter(), 0.0
     while True:
         start = time.perf_counter()
         if longest and options.seconds is not None and start - began + longest > options.seconds:
             log.info("tune.timeout=%s: no further trial is begun", options.timeout)
             return
-        with locked(folder / ".lock", study.study_name):
-            _take_over(study)
+        with exclusive_lock(folder / ".lock", study.study_name):
+            study_process.take_over(study)
             if len(_counted(study)) >= options.trials:
                 return
             trial = study.ask()
-            trial.set_user_attr("process", _this_process())
+            trial.set_user_attr("process", study_process.this_process())
         yield trial
         longest = max(longest, time.perf_counter() - start)
         done = len([other for other in study.trials if other.state in _OVER])
@@ -114,16 +110,17 @@ def _trials(study: Study, options: TuneConfig, folder: Path, began: float) -> It
         )
 
 
-def _run(study: Study, trial: Trial, options: TuneConfig, base: DistillConfig) -> None:
-    """One trial, told to the study."""
-    values = {key: _suggest(trial, key, range_) for key, range_ in options.dimensions.items()}
+def _run(study: Study, trial: Trial, base: DistillOptions, options: TuneOptions, backbones: Backbones) -> None:
+    """Run one trial and report its outcome to the study."""
+    values = {key: _suggest(trial, key, space) for key, space in options.dimensions.items()}
     level = log.level
     try:
-        log.setLevel(logging.WARNING)  # a line for the trial says enough
-        outcome = _outcome(*make(changed(base, values), _reports(trial) if options.prune else None))
+        log.setLevel(logging.WARNING)  # one line a trial
+        report = _reports(trial) if options.prune else None
+        outcome = _outcome(*create(base.with_trial(values), backbones, report))
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
-    except Exception as error:  # a setting that cannot be, or breaks what it meets; the others go on
+    except Exception as error:  # a setting may be impossible; the other trials go on
         if not isinstance(error, UserError):
             log.exception("trial %d", trial.number)
         trial.set_user_attr("error", " ".join(f"{type(error).__name__}: {error}".split()))
@@ -148,7 +145,7 @@ def _suggest(trial: Trial, key: str, range_: Any) -> Any:
 
 
 def _reports(trial: Trial) -> Callable[[int, float], None]:
-    """Told of a trial's students on their way; ends it where its first one lags behind those of other trials."""
+    """Return a callback that reports intermediate accuracy for pruning."""
     last = 0
 
     def report(step: int, accuracy: float) -> None:
@@ -163,106 +160,19 @@ def _reports(trial: Trial) -> Callable[[int, float], None]:
 
 
 def _outcome(result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """What a run came to: accuracy of its first student, mean and std over seeds, and the file's bytes."""
+    """Return the accuracy of a run's first student, mean and std over seeds, and the file's bytes."""
     row = result["students"][0]
     accuracy, std = row["accuracy_mean"], row["accuracy_std"]
     return {"accuracy": accuracy, "std": std, "bytes": result["bytes"]["file"], "folder": str(folder)}
 
 
-def _told(outcome: Mapping[str, Any]) -> str:
-    accuracy, std = 100 * outcome["accuracy"], 100 * outcome["std"]
-    return f"{accuracy:.2f} ± {std:.2f} % of the held-out pictures, {outcome['bytes']:,} B"
-
-
 def _state(study: Study, trial: Trial) -> str:
     kept = study.trials[trial.number]
     if kept.state == TrialState.COMPLETE:
-        return _told(kept.user_attrs)
+        return study_result.formatted(kept.user_attrs)
     return kept.user_attrs.get("error", "ended early")
 
 
 def _counted(study: Study) -> list[FrozenTrial]:
-    """Trials that are over, under way, or could not be."""
+    """Return the trials that ended, run, or were impossible."""
     return [t for t in study.trials if t.state in (*_OVER, TrialState.RUNNING) or "error" in t.user_attrs]
-
-
-def _this_process() -> list[Any]:
-    return [platform.node(), os.getpid(), psutil.Process().create_time()]
-
-
-def _take_over(study: Study) -> None:
-    """Give up trials of this machine whose process is gone, and put their settings first in the queue, once: what these
-    runs had done is there."""
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        node, pid, began = trial.user_attrs.get("process", [platform.node(), 0, 0.0])  # gone before it said its name
-        if node == platform.node() and not _lives(pid, began):
-            study.tell(trial.number, state=TrialState.FAIL)
-            log.info("trial %d: its process is gone", trial.number)
-            if not trial.user_attrs.get("again"):  # settings that end every process are not tried for ever
-                study.enqueue_trial(trial.params, user_attrs={"again": True})
-
-
-def _lives(pid: int, began: float) -> bool:
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - began) < _SAME
-    except psutil.Error:
-        return False
-
-
-def _concluded(study: Study, config: DistillConfig, default: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """What the study found: written, drawn, and said."""
-    options = config.tune
-    assert options is not None
-    complete = study.get_trials(states=(TrialState.COMPLETE,))
-    fit = [t for t in complete if options.max_bytes is None or t.user_attrs["bytes"] <= options.max_bytes]
-    rows = [_row(trial) for trial in study.trials]
-    write_bytes(folder / "trials.csv", _table(rows, list(options.dimensions)))
-    if not fit:
-        reason = next((t.user_attrs["error"] for t in study.trials if "error" in t.user_attrs), "none is over yet")
-        if complete:
-            reason = f"none of {len(complete)} has at most tune.max_bytes={options.max_bytes}"
-        raise UserError(f"tune: no trial has come to a good end ({reason}); see {folder / 'trials.csv'}")
-    best = max(fit, key=lambda trial: trial.user_attrs["accuracy"])
-    front = sorted(trial.number for trial in study.best_trials) if len(options.objectives) > 1 else []
-    found = {"default": default, "best": _row(best), "front": front, "trials": rows}
-    write_json(folder / "study.json", found)
-    head = [
-        f"Found by {len(rows)} trials of python distill.py tune on {config.dataset.name}, method={config.method.name}, "
-        f"ipc={config.ipc}:",
-        f"{_told(best.user_attrs)}; the recipe as it was: {_told(default)}.",
-    ]
-    recipe = folder / "recipe" / "best.yaml"
-    write_bytes(recipe, recipe_yaml(config, best.params, head).encode())
-    plots = pictures.draw(study, folder)
-    gain = 100 * (best.user_attrs["accuracy"] - default["accuracy"])
-    verdict = f"{gain:+.2f} points on" if gain > 0 else f"no better than ({gain:+.2f} points)"
-    log.info("best, trial %d: %s; %s the recipe as it is", best.number, _told(best.user_attrs), verdict)
-    log.info("study: %s   plots: %s", folder / "study.json", "  ".join(map(str, plots)))
-    given = [word for word in shlex.split(os.environ.get(COMMAND, ""))[2:] if "=" in word]
-    found_keys = tuple(f"{key}=" for key in ("recipe", *best.params))
-    own = [word for word in given if not word.lstrip("+").startswith(("tune", *found_keys))]
-    log.info("to use it: python distill.py --config-dir %s recipe=best %s", folder, shlex.join(own))
-    return found
-
-
-def _row(trial: FrozenTrial) -> dict[str, Any]:
-    facts = {key: trial.user_attrs.get(key) for key in ("accuracy", "std", "bytes", "folder", "error")}
-    seconds = trial.duration.total_seconds() if trial.duration else None
-    return {
-        "trial": trial.number,
-        "state": trial.state.name.lower(),
-        "seconds": seconds,
-        **facts,
-        "values": trial.params,
-    }
-
-
-def _table(rows: list[dict[str, Any]], keys: list[str]) -> bytes:
-    """The trials as CSV, a column for each setting."""
-    text = io.StringIO()
-    columns = [key for key in rows[0] if key != "values"] if rows else []
-    writer = csv.writer(text)
-    writer.writerow([*columns, *keys])
-    writer.writerows([*(row[key] for key in columns), *(row["values"].get(key) for key in keys)] for row in rows)
-    return text.getvalue().encode()

@@ -1,1 +1,1 @@
-"""What a person looks at after a run: a table and pictures."""
+"""The report of a run: tables, plots, images, the analysis of its file, and report.html."""

@@ -1,4 +1,4 @@
-"""The report's plots: SVG that takes the page's colours and names nothing, so that a plot suits every language."""
+"""The plots of report.html as SVG. They contain no words, so that they suit pages in every language."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from torch import Tensor
 matplotlib.use("Agg")
 
 PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866", "#44bb99", "#999933", "#bbbbbb")
-"""Ten colours that most readers can tell apart (after Paul Tol's bright and light schemes); more repeat them."""
+"""Colours of classes (after Paul Tol's bright and light schemes); the eleventh class has the first colour again."""
 
-SOURCES = {"real": "#888888", "distilled": "#ee6677", "random": "#4477aa"}
-_GREY = "#808080"  # of lines: seen on white and on black
-_CONTOURS = (0.3, 0.7)  # of the highest density of a class
-_DENSE = 10  # points, from which on a density says something
+SOURCE_COLOURS = {"real": "#888888", "distilled": "#ee6677", "random": "#4477aa"}
+"""Colours of the sources that a report compares."""
+
+_GREY = "#808080"  # visible on white and on black
+_CONTOURS = (0.3, 0.7)  # shares of the highest density of a class
+_FEWEST = 10  # points that a density is estimated from
 _STYLE: Any = {
     "svg.fonttype": "none",
     "axes.edgecolor": _GREY,
@@ -35,68 +37,91 @@ _STYLE: Any = {
 
 
 def colour(number: int) -> str:
-    """Of a class."""
+    """Return the colour of class ``number``."""
     return PALETTE[number % len(PALETTE)]
 
 
-def class_map(points: Tensor, of: Tensor, kind: Tensor, naturals: int, composed: int) -> str:
-    """Contours of the test pictures (kind 0) of every class, and on them a set's naturals and composed images, by their
-    numbers among the kinds."""
+def class_map(points: Tensor, classes: Tensor, kind: Tensor, naturals: int, composed: int) -> str:
+    """Plot the class map: density contours of the test images of each class, and the images of one set as markers.
+
+    Args:
+        points: float32 [P, 2].
+        classes: int64 [P].
+        kind: Number of the kind of every point, int64 [P]; test images are kind 0.
+        naturals: Kind of the set's stored images, drawn as dots.
+        composed: Kind of the set's composed images, drawn as crosses.
+
+    Returns:
+        The ``<svg>`` element.
+    """
 
     def draw(axes: Axes) -> None:
-        for number in of.unique().tolist():
-            own = points[(of == number) & (kind == 0)].numpy()
-            _contours(axes, own, colour(number))
+        for number in classes.unique().tolist():
+            _contours(axes, points[(classes == number) & (kind == 0)].numpy(), colour(number))
             for which, marker, size in ((composed, "x", 10), (naturals, "o", 14)):
-                some = points[(of == number) & (kind == which)]
+                some = points[(classes == number) & (kind == which)]
                 x, y = some.unbind(dim=1)
                 axes.scatter(x, y, size, color=colour(number), linewidths=0.8, alpha=0.6, marker=marker)
         axes.set(xlim=_span(points[:, 0]), ylim=_span(points[:, 1]))
         axes.set_axis_off()
 
-    return _drawn(draw, (4.2, 4.2), f"map{naturals}")
+    return _svg(draw, (4.2, 4.2), f"map{naturals}")
 
 
 def margins(spread: Mapping[str, Tensor]) -> str:
-    """By source, the share of decisions whose margin is at most what the axis says."""
+    """Plot the cumulative distribution of each source's margins (-1 to 1); returns the ``<svg>`` element."""
 
     def draw(axes: Axes) -> None:
         for source, values in spread.items():
             ordered = np.sort(values.numpy())
-            axes.plot(ordered, np.arange(1, len(ordered) + 1) / len(ordered), color=SOURCES[source], linewidth=1.6)
+            axes.plot(
+                ordered, np.arange(1, len(ordered) + 1) / len(ordered), color=SOURCE_COLOURS[source], linewidth=1.6
+            )
         axes.axvline(0, color=_GREY, linewidth=0.6)
         axes.set(xlim=(-1, 1), ylim=(0, 1))
 
-    return _drawn(draw, (5.5, 2.8), "margins")
+    return _svg(draw, (5.5, 2.8), "margins")
 
 
 def choices(accuracies: Sequence[float]) -> str:
-    """Accuracy in % of every choice, in the order of their table."""
+    """Plot the accuracies (0 to 1) of the settings that were tried; returns the ``<svg>`` element."""
 
     def draw(axes: Axes) -> None:
         numbers = range(1, len(accuracies) + 1)
-        axes.plot(numbers, [100 * value for value in accuracies], "o-", color=SOURCES["distilled"], linewidth=1.4)
+        axes.plot(
+            numbers, [100 * value for value in accuracies], "o-", color=SOURCE_COLOURS["distilled"], linewidth=1.4
+        )
         axes.set(xticks=list(numbers))
 
-    return _drawn(draw, (5.5, 2.4), "choices")
+    return _svg(draw, (5.5, 2.4), "choices")
 
 
-def cost(making: float, file: float, real: float, retrainings: int) -> str:
-    """Hours spent after so many retrainings, on the whole set and on the file."""
+def cost(creation: float, file: float, real: float, retrainings: int) -> str:
+    """Plot the hours spent against the number of retrainings, on the full training set and on the file.
+
+    Args:
+        creation: Seconds to create the file.
+        file: Seconds to train a student on the file.
+        real: Seconds to train a student on the full training set.
+        retrainings: The largest number of retrainings.
+
+    Returns:
+        The ``<svg>`` element.
+    """
 
     def draw(axes: Axes) -> None:
         numbers = np.arange(retrainings + 1)
-        axes.plot(numbers, real * numbers / 3600, color=SOURCES["real"], linewidth=1.6)
-        axes.plot(numbers, (making + file * numbers) / 3600, color=SOURCES["distilled"], linewidth=1.6)
+        axes.plot(numbers, real * numbers / 3600, color=SOURCE_COLOURS["real"], linewidth=1.6)
+        axes.plot(numbers, (creation + file * numbers) / 3600, color=SOURCE_COLOURS["distilled"], linewidth=1.6)
         axes.set(xlim=(0, retrainings), ylim=(0, None))
 
-    return _drawn(draw, (5.5, 2.6), "cost")
+    return _svg(draw, (5.5, 2.6), "cost")
 
 
 def _contours(axes: Axes, points: np.ndarray[Any, Any], line: str) -> None:
-    """Where a class is dense; too few points, or points on a line, have no density and are drawn themselves."""
+    """Density contours of a class. Too few points, or points on a line, are drawn as dots instead."""
     try:
-        density = gaussian_kde(points.T) if len(points) >= _DENSE else None
+        density = gaussian_kde(points.T) if len(points) >= _FEWEST else None
     except np.linalg.LinAlgError:
         density = None
     if density is None:
@@ -110,17 +135,18 @@ def _contours(axes: Axes, points: np.ndarray[Any, Any], line: str) -> None:
 
 
 def _span(values: Tensor) -> tuple[float, float]:
+    """The range of ``values`` and five per cent more at both ends."""
     low, high = float(values.min()), float(values.max())
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
-def _drawn(draw: Callable[[Axes], None], size: tuple[float, float], salt: str) -> str:
-    """The <svg> element alone; its marks have names of their own (``salt``), for a page has several."""
+def _svg(draw: Callable[[Axes], None], size: tuple[float, float], salt: str) -> str:
+    """The <svg> element of a plot. ``salt`` keeps its element ids distinct from those of the page's other plots."""
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt}):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.subplots())
         content = io.StringIO()
         figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
     svg = content.getvalue()
-    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg[svg.index("<svg") :])  # the same in every plot, and never used
+    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg[svg.index("<svg") :])  # equal in all plots, and never referenced
     return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)

@@ -1,4 +1,4 @@
-"""report.html: one page that holds all it shows, in the languages of texts/, with every number from result.json."""
+"""report.html: one self-contained page, in the languages of texts/, whose numbers all come from result.json."""
 
 from __future__ import annotations
 
@@ -15,26 +15,68 @@ from markupsafe import Markup
 from torch import Tensor
 
 from infer.core.files import write_bytes
-from infer.distilled.dataset import DistilledSet
+from infer.distilled import DistilledSet
 from infer.report import figures
-from infer.report.pictures import png, visible
+from infer.report.arrays import ReportArrays
+from infer.report.pictures import grey_compensators, png
 
 _HERE = Path(__file__).parent
-_EACH = 8  # pictures of a kind and class
+_EACH = 8  # images of a kind and class that are shown
 
 
-def write(result: Mapping[str, Any], drawn: Any, distilled: DistilledSet, path: Path) -> None:
-    """Write the page in the language of ``result["report"]`` to ``path``, whole or not at all.
+def write(result: Mapping[str, Any], arrays: ReportArrays, distilled: DistilledSet, path: Path) -> None:
+    """Write the page in the language of ``result["report"]``.
 
-    ``drawn`` are the run's :class:`infer.evidence.Exhibits`.
+    Args:
+        result: The content of result.json, with ``evidence``, ``data``, ``report``, ``cost`` and ``verdict``.
+        arrays: The tensors of the analysis.
+        distilled: The set in the distilled file.
+        path: The file. It is written completely or not at all.
+
+    Raises:
+        UserError: If the file cannot be written.
     """
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    number, text = _formatters(environment, result)
+    compensators = png(grey_compensators(distilled)[: 2 * _EACH], _EACH) if len(distilled.compensators) else None
+    page = environment.get_template("page.html.j2").render(
+        result=result,
+        n=number,
+        t=text,
+        language=result["report"]["language"],
+        rows=_rows(result),
+        figures=_figures(result, arrays),
+        colour=figures.colour,
+        colours=figures.SOURCE_COLOURS,
+        classes=_classes(arrays, distilled),
+        settings=json.dumps(distilled.header.provenance["settings"], indent=1, ensure_ascii=False),
+        compensators=compensators and _uri(compensators),
+    )
+    write_bytes(path, page.encode())
+
+
+def lookup(content: Any, key: str) -> Any:
+    """Return the value at a dotted path, such as ``students.0.accuracy_mean``.
+
+    Args:
+        content: Nested mappings and sequences.
+        key: Keys and positions, separated by dots.
+    """
+    for part in key.split("."):
+        content = content[int(part)] if isinstance(content, Sequence) else content[part]
+    return content
+
+
+def _formatters(
+    environment: Environment, result: Mapping[str, Any]
+) -> tuple[Callable[[str, str], Markup], Callable[..., Markup]]:
+    """The template's functions ``n`` (a number of result.json) and ``t`` (a text in the page's language)."""
     texts = tomllib.loads((_HERE / "texts" / f"{result['report']['language']}.toml").read_text(encoding="utf-8"))
 
     def number(key: str, unit: str) -> Markup:
-        """A figure of result.json, by its path, as ``unit`` has it; a reader of the page finds it there."""
+        """The number at ``key``, formatted as ``unit``, in a <data> element that names both."""
         value = lookup(result, key)
         if value is None:
             return Markup('<data value="" data-key="{}" data-unit="{}">–</data>').format(key, unit)
@@ -43,72 +85,65 @@ def write(result: Mapping[str, Any], drawn: Any, distilled: DistilledSet, path: 
         )
 
     def text(key: str, **more: Any) -> Markup:
+        """The text at ``key``, rendered as a template of its own."""
         return Markup(environment.from_string(lookup(texts, key)).render(n=number, result=result, **more))
 
-    page = environment.get_template("page.html.j2").render(
-        result=result,
-        n=number,
-        t=text,
-        language=result["report"]["language"],
-        rows=_rows(result),
-        figures=_figures(result, drawn),
-        colour=figures.colour,
-        colours=figures.SOURCES,
-        classes=_classes(result, drawn, distilled),
-        settings=json.dumps(distilled.header.provenance["settings"], indent=1, ensure_ascii=False),
-        compensators=_uri(png(visible(distilled)[: 2 * _EACH], _EACH)) if len(distilled.compensators) else None,
-    )
-    write_bytes(path, page.encode())
-
-
-def lookup(content: Any, key: str) -> Any:
-    """What lies at a path such as ``students.0.accuracy_mean``."""
-    for part in key.split("."):
-        content = content[int(part)] if isinstance(content, Sequence) else content[part]
-    return content
+    return number, text
 
 
 def _rows(result: Mapping[str, Any]) -> dict[str, int]:
-    """Where in result.json the rows of the report's student lie, by source."""
+    """Positions of the rows of the report's student in ``result["students"]``, by source."""
     student = result["evidence"]["student"]
     return {row["source"]: at for at, row in enumerate(result["students"]) if row["backbone"] == student}
 
 
-def _figures(result: Mapping[str, Any], drawn: Any) -> dict[str, Markup]:
-    cost = result["cost"]
-    found = {
-        "map_distilled": figures.class_map(drawn.points, drawn.of, drawn.kind, 1, 2),
-        "map_random": figures.class_map(drawn.points, drawn.of, drawn.kind, 3, 4),
-        "margins": figures.margins(drawn.margins),
-        "cost": figures.cost(
-            cost["making_seconds"], cost["file_seconds"], cost["real_seconds"], result["report"]["retrainings"]
-        ),
+def _figures(result: Mapping[str, Any], arrays: ReportArrays) -> dict[str, Markup]:
+    """The plots of the page, by name."""
+    cost, retrainings = result["cost"], result["report"]["retrainings"]
+    plots = {
+        "map_distilled": figures.class_map(arrays.points, arrays.of, arrays.kind, naturals=1, composed=2),
+        "map_random": figures.class_map(arrays.points, arrays.of, arrays.kind, naturals=3, composed=4),
+        "margins": figures.margins(arrays.margins),
+        "cost": figures.cost(cost["making_seconds"], cost["file_seconds"], cost["real_seconds"], retrainings),
     }
     if len(result["choices"]) > 1:
-        found["choices"] = figures.choices([choice["accuracy"] for choice in result["choices"]])
-    return {name: Markup(svg) for name, svg in found.items()}
+        plots["choices"] = figures.choices([choice["accuracy"] for choice in result["choices"]])
+    return {name: Markup(svg) for name, svg in plots.items()}
 
 
-def _classes(result: Mapping[str, Any], drawn: Any, distilled: DistilledSet) -> list[dict[str, Any]]:
-    """By class: its name, and pictures of its naturals, of what is composed of them, and of real ones that only the
-    student of the file gets wrong, each with the class it was taken for."""
+def _classes(arrays: ReportArrays, distilled: DistilledSet) -> list[dict[str, Any]]:
+    """For each class: its name, a row of its stored and of its composed images, and the mistakes on its test images.
+
+    A mistake is an image that only students of the file misclassify, with the class that they predict.
+    """
+    stored, composed = torch.arange(len(distilled.naturals)), _composed(distilled)
+    targets = distilled.classes_of(composed)
+    entries = []
+    for number, name in enumerate(distilled.classes):
+        mistakes = (arrays.taken[:, 0] == number).nonzero().flatten().tolist()
+        entries.append(
+            {
+                "name": name,
+                "naturals": _row(distilled.pool_images, stored[distilled.natural_targets == number]),
+                "composed": _row(distilled.images, composed[targets == number]),
+                "mistakes": [
+                    (_uri(png(arrays.mistakes[at : at + 1], 1)), distilled.classes[int(arrays.taken[at, 1])])
+                    for at in mistakes
+                ],
+            }
+        )
+    return entries
+
+
+def _composed(distilled: DistilledSet) -> Tensor:
+    """Positions of the items that the set composes: all mixed views, or the images behind the stored ones."""
     numbers = torch.arange(len(distilled))
-    kinds = {"naturals": (distilled.of_pool, torch.arange(len(distilled.naturals)), distilled.targets)}
-    if distilled.views or len(distilled.pairs):
-        shown = numbers if distilled.views else numbers[len(distilled.naturals) :]
-        kinds["composed"] = (distilled.images, shown, distilled.classes_of(shown))
-    names = distilled.header.classes
-    found = []
-    for number, name in enumerate(names):
-        pictures = {kind: _row(make, at[of == number][:_EACH]) for kind, (make, at, of) in kinds.items()}
-        own = (drawn.taken[:, 0] == number).nonzero().flatten().tolist()
-        mistakes = [(_uri(png(drawn.mistakes[at : at + 1], 1)), names[int(drawn.taken[at, 1])]) for at in own]
-        found.append({"name": name, **pictures, "mistakes": mistakes})
-    return found
+    return numbers if distilled.mixed_views else numbers[len(distilled.naturals) :]
 
 
-def _row(make: Callable[[Tensor], Tensor], at: Tensor) -> str | None:
-    return _uri(png(make(at), _EACH)) if len(at) else None
+def _row(images: Callable[[Tensor], Tensor], positions: Tensor) -> str | None:
+    """The first images at ``positions`` as one row; None if there are none."""
+    return _uri(png(images(positions[:_EACH]), _EACH)) if len(positions) else None
 
 
 def _uri(content: bytes) -> str:
@@ -142,4 +177,4 @@ UNITS: dict[str, Callable[[Any], str]] = {
     "number": lambda value: f"{value:.3g}",
     "hundredth": lambda value: f"{value:.2f}",
 }
-"""How a figure is written, by its unit."""
+"""Formats of numbers by unit."""

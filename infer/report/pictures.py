@@ -1,4 +1,4 @@
-"""Pictures of a distilled set: naturals, compensators, the images that reading composes, and views."""
+"""Images of a distilled set as PNG files."""
 
 from __future__ import annotations
 
@@ -11,45 +11,70 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from infer.core.files import write_bytes
-from infer.distilled.dataset import DistilledSet
+from infer.distilled import DistilledSet
 
 _ROWS = 10
-_MOST = 50
+_MOST = 50  # natural images of each class
+_SIDE = 48  # pixels that smaller images are enlarged to
 
 
 def draw(distilled: DistilledSet, folder: Path) -> None:
-    """Write ``folder``/naturals.png, compensators.png, composed.png, round0.png, which shows them side by side, and
-    views.png, of what there is; of naturals and views the first fifty and ten rows."""
-    header = distilled.header
-    per_row = len(header.classes)
-    _write(distilled.naturals[: _MOST * per_row], per_row, folder / "naturals.png")
-    if distilled.views:
+    """Write the images of a set as PNG files.
+
+    The files are naturals.png (at most 50 images of each class), views.png (the first 100 mixed views),
+    compensators.png, composed.png, and round0.png, which shows how the images of the first round are composed. A file
+    whose images the set lacks is not written.
+
+    Args:
+        distilled: The set.
+        folder: The folder of the files. It is created if it does not exist.
+
+    Raises:
+        UserError: If a file cannot be written.
+    """
+    classes = len(distilled.classes)
+    _write(distilled.naturals[: _MOST * classes], classes, folder / "naturals.png")
+    if distilled.mixed_views:
         _write(distilled.images(torch.arange(min(len(distilled), _ROWS**2))), _ROWS, folder / "views.png")
-    if not len(distilled.compensators):
-        return
-    drawn = visible(distilled)
-    _write(drawn, header.compensators_per_round, folder / "compensators.png")
-    composed = distilled.of_pool(len(distilled.naturals) + torch.arange(len(distilled.pairs)))
-    _write(composed, per_row, folder / "composed.png")
-    # A line a class: the natural, then each compensator of the round beside the image they compose.
-    teachers = header.compensators_per_round
-    lines = []
-    for number in range(min(per_row, _ROWS)):
-        lines.append(distilled.naturals[number])
-        for teacher in range(teachers):
-            lines += [drawn[teacher], composed[teacher * per_row + number]]
-    _write(torch.stack(lines), 1 + 2 * teachers, folder / "round0.png")
+    if len(distilled.compensators):
+        composed = distilled.pool_images(len(distilled.naturals) + torch.arange(len(distilled.pairs)))
+        per_round = distilled.header.compensators_per_round
+        _write(grey_compensators(distilled), per_round, folder / "compensators.png")
+        _write(composed, classes, folder / "composed.png")
+        _write(_first_round(distilled, composed), 1 + 2 * per_round, folder / "round0.png")
 
 
-def visible(distilled: DistilledSet) -> Tensor:
-    """The compensators around mid-grey, at half their strength, so that darkening and brightening both show: uint8."""
+def _first_round(distilled: DistilledSet, composed: Tensor) -> Tensor:
+    """A row for each of the first ten classes: its natural image, then each compensator and the image it composes."""
+    classes, compensators = len(distilled.classes), grey_compensators(distilled)
+    row = []
+    for number in range(min(classes, _ROWS)):
+        row.append(distilled.naturals[number])
+        for teacher in range(distilled.header.compensators_per_round):
+            row += [compensators[teacher], composed[teacher * classes + number]]
+    return torch.stack(row)
+
+
+def grey_compensators(distilled: DistilledSet) -> Tensor:
+    """Return the compensators as images around mid-grey, at half their strength: uint8 [U, ch, H, W].
+
+    Values that darken an image and values that brighten it are both visible.
+    """
     return (128 + distilled.compensators.short() * distilled.header.step // 2).clamp(0, 255).to(torch.uint8)
 
 
 def png(images: Tensor, per_row: int) -> bytes:
-    """``images`` uint8 [N, ch, H, W] as a PNG of rows; small ones are enlarged, pixel by pixel."""
+    """Encode images as one PNG. Small images are enlarged without interpolation.
+
+    Args:
+        images: uint8 [N, ch, H, W].
+        per_row: Images in a row.
+
+    Returns:
+        The content of the PNG file.
+    """
     grid = make_grid(images, nrow=per_row, padding=1, pad_value=255)
-    scale = max(1, 48 // images.shape[-1])
+    scale = max(1, _SIDE // images.shape[-1])
     grid = grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
     buffer = io.BytesIO()
     Image.fromarray(grid.permute(1, 2, 0).numpy()).save(buffer, "PNG")

@@ -1,4 +1,4 @@
-"""A study of settings as plots: how it went, and which settings mattered."""
+"""The plots of a hyper-parameter study."""
 
 from __future__ import annotations
 
@@ -20,27 +20,42 @@ log = logging.getLogger("infer")
 
 
 def draw(study: Study, folder: Path) -> list[Path]:
-    """history.png and importances.png, or front.png of two objectives, in ``folder``; returns what was drawn."""
-    matplotlib.use("Agg")
-    from optuna.visualization import matplotlib as plots
+    """Plot a study as PNG files.
 
-    wanted: dict[str, Callable[[Study], Any]] = {"history": plots.plot_optimization_history}
-    if len(study.directions) > 1:
-        wanted = {"front": lambda study: plots.plot_pareto_front(study, target_names=["accuracy", "bytes"])}
-    elif len(study.get_trials(states=(TrialState.COMPLETE,))) > 1:
-        wanted["importances"] = plots.plot_param_importances
-    drawn = []
-    for name, plot in wanted.items():
+    With one objective, the files are history.png and importances.png; with two, front.png.
+
+    Args:
+        study: The study.
+        folder: The folder of the files.
+
+    Returns:
+        The paths of the files. A plot that Optuna cannot draw, such as the importances of equal trials, is left out.
+    """
+    matplotlib.use("Agg")
+    paths = []
+    for name, plot in _plots(study).items():
         buffer = io.BytesIO()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 axes = plot(study)
-        except (RuntimeError, ValueError) as error:  # importances of trials that are all alike
-            log.info("no %s.png: %s", name, error)
+        except (RuntimeError, ValueError) as error:
+            log.info("%s.png is not drawn: %s", name, error)
             continue
         axes.figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
         matplotlib.pyplot.close(axes.figure)
         write_bytes(folder / f"{name}.png", buffer.getvalue())
-        drawn.append(folder / f"{name}.png")
-    return drawn
+        paths.append(folder / f"{name}.png")
+    return paths
+
+
+def _plots(study: Study) -> dict[str, Callable[[Study], Any]]:
+    """The plots that suit the study's objectives and trials, by file name."""
+    from optuna.visualization import matplotlib as plots
+
+    if len(study.directions) > 1:
+        return {"front": lambda study: plots.plot_pareto_front(study, target_names=["accuracy", "bytes"])}
+    chosen: dict[str, Callable[[Study], Any]] = {"history": plots.plot_optimization_history}
+    if len(study.get_trials(states=(TrialState.COMPLETE,))) > 1:
+        chosen["importances"] = plots.plot_param_importances
+    return chosen

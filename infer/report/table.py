@@ -1,4 +1,4 @@
-"""The comparison on screen."""
+"""The comparison of students as a table on screen."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from infer.cli.schema import SOURCES
+from infer.core.sources import SOURCES
 from infer.report.verdict import teachers_behind
+
+_UNEVEN = 2  # largest class over smallest class from which on scores of rare classes are shown
+_WIDTH = 120  # columns where the output is no terminal
 
 
 def comparison(result: Mapping[str, Any]) -> Table:
-    """The students of ``result`` (the content of result.json), a line each."""
-    sizes, images = result["bytes"], result["images"]
-    table = Table(
-        title=f"{result['dataset']}, {result['method']}, ipc {result['ipc']}: test accuracy (last epoch, "
-        f"mean and std over {max(row['seeds'] for row in result['students'])} seeds)",
-        caption=f"{images['natural_per_class']} naturals a class + {images['compensators']} compensators -> "
-        f"{images['composed_per_class']} more images a class; budget {sizes['budget']:,} B, file {sizes['file']:,} B, "
-        f"real set {sizes['real']:,} B",
-        title_justify="left",
-        caption_justify="left",
-    )
+    """Build the table of the comparison.
+
+    Args:
+        result: The content of result.json.
+
+    Returns:
+        A table with a row for each student and source. It has scores of rare classes if the classes are imbalanced.
+    """
+    images = result["train_pictures"]
+    uneven, rarest = max(images) > _UNEVEN * min(images), images.index(min(images))
+    table = Table(title=_title(result), caption=_caption(result), title_justify="left", caption_justify="left")
     for column in ("student", "trained on"):
         table.add_column(column)
-    pictures = result["train_pictures"]
-    uneven, rarest = max(pictures) > 2 * min(pictures), pictures.index(min(pictures))
-    columns = ("balanced %", "macro F1 %", "rarest class %") if uneven else ()
-    for column in ("bytes", "accuracy %", *columns, "seconds a student"):
+    scores = ("balanced %", "macro F1 %", "rarest class %") if uneven else ()
+    for column in ("bytes", "accuracy %", *scores, "s/student"):
         table.add_column(column, justify="right")
     for row in result["students"]:
         more = (row["balanced_accuracy"], row["macro_f1"], row["recall"][rarest]) if uneven else ()
@@ -37,23 +38,44 @@ def comparison(result: Mapping[str, Any]) -> Table:
             row["backbone"],
             SOURCES[row["source"]],
             f"{row['bytes']:,}",
-            f"{100 * row['accuracy_mean']:.1f} ± {100 * row['accuracy_std']:.1f}",
+            _accuracy(row),
             *(f"{100 * share:.1f}" for share in more),
             f"{row['seconds'] / row['seeds']:.1f}",
         )
     return table
 
 
+def _accuracy(row: Mapping[str, Any]) -> str:
+    """Format mean and std in percent; one student has no std."""
+    std = f" ± {100 * row['accuracy_std']:.1f}" if row["seeds"] > 1 else ""
+    return f"{100 * row['accuracy_mean']:.1f}{std}"
+
+
+def _title(result: Mapping[str, Any]) -> str:
+    seeds = max(row["seeds"] for row in result["students"])
+    over = f"mean and std over {seeds} seeds" if seeds > 1 else "one student a row"
+    return f"{result['dataset']}, {result['method']}, ipc {result['ipc']}: test accuracy (last epoch, {over})"
+
+
+def _caption(result: Mapping[str, Any]) -> str:
+    sizes, images = result["bytes"], result["images"]
+    return (
+        f"{images['natural_per_class']} natural images per class and {images['compensators']} compensators compose "
+        f"{images['composed_per_class']} more images per class; budget {sizes['budget']:,} B, "
+        f"file {sizes['file']:,} B, training set {sizes['real']:,} B"
+    )
+
+
 def recipe_line(result: Mapping[str, Any]) -> str:
-    """How every student was trained, whatever it was trained on; one of the whole real set may take more steps."""
+    """Return a line with the recipe of all students. Students of the full training set can take more steps."""
     recipe = ", ".join(f"{key} {value}" for key, value in result["recipe"].items() if value is not None)
     taken = " or ".join(f"{steps:,}" for steps in sorted({row["steps"] for row in result["students"]}))
-    mixed = " (views are mixed already)" if result["labels"] == "views" else ""
+    mixed = " (mixed views are not mixed again)" if result["labels"] == "views" else ""
     return f"Recipe of every student: {recipe}{mixed}; {taken} steps taken"
 
 
 def published_lines(result: Mapping[str, Any]) -> list[str]:
-    """Of an experiment, the published figure of each student, ours, and the difference."""
+    """Return a line for each student of an experiment: the published accuracy, this run's, and the difference."""
     ours = {row["backbone"]: 100 * row["accuracy_mean"] for row in result["students"] if row["source"] == "distilled"}
     return [
         f"{name}: published {figure:.1f} %, here {ours[name]:.1f} %, difference {ours[name] - figure:+.1f}"
@@ -63,9 +85,9 @@ def published_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def scores_lines(result: Mapping[str, Any]) -> list[str]:
-    """DD-Ranking's scores, where the run has what they take."""
+    """Return a line for each DD-Ranking score that the run has the rows for."""
     return [
-        f"DD-Ranking's {kind}-robust score: {name} {score[f'{kind}_robust']:.3f}"
+        f"DD-Ranking {kind}-robust score of {name}: {score[f'{kind}_robust']:.3f}"
         for kind in ("label", "augmentation")
         for name, score in result["scores"].items()
         if score and f"{kind}_robust" in score
@@ -73,18 +95,22 @@ def scores_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def teachers_lines(result: Mapping[str, Any]) -> list[str]:
-    """A word where the teachers are too weak for their labels to be worth much."""
+    """Return a warning if the teachers are less accurate than a student of the full training set."""
     gap = teachers_behind(result)
     if gap is None:
         return []
     return [
-        f"The best teacher is {100 * gap:.1f} points behind a student of the whole real set, and its labels hold back "
-        "whoever learns from them; train teachers longer (recipe.teacher.epochs or min_steps)"
+        f"The best teacher is {100 * gap:.1f} points less accurate than a student of the full training set, which "
+        "limits the value of its labels; train the teachers longer (recipe.teacher.epochs or min_steps)"
     ]
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """Print the comparison."""
-    Console(width=None if Console().is_terminal else 120).print(comparison(result))
+    """Print the table of the comparison and the lines below it.
+
+    Args:
+        result: The content of result.json.
+    """
+    Console(width=None if Console().is_terminal else _WIDTH).print(comparison(result))
     for line in [recipe_line(result), *published_lines(result), *scores_lines(result), *teachers_lines(result)]:
         print(line)

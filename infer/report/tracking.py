@@ -1,4 +1,4 @@
-"""Who watches a run beside its metrics.csv: Weights & Biases, TensorBoard, or both."""
+"""Weights & Biases and TensorBoard: loggers of a run, and what they show of its result."""
 
 from __future__ import annotations
 
@@ -18,28 +18,48 @@ from infer.core.files import digest, read_json, write_json
 
 log = logging.getLogger("infer")
 
-_FINISH = 300
-"""Seconds that a run waits for its last uploads; what is left then lies on disk, for ``wandb sync``."""
+_FINISH_TIMEOUT = 300  # seconds that a run waits for its uploads; `wandb sync` uploads the rest from disk
+_COLUMNS = {
+    "student": "backbone",
+    "trained on": "source",
+    "bytes": "bytes",
+    "accuracy": "accuracy_mean",
+    "std": "accuracy_std",
+    "steps": "steps",
+}
+"""Columns of the comparison, and their keys in the rows of result.json."""
 
 
 @contextmanager
 def loggers(
     chosen: Mapping[str, Any], folder: Path, name: str, job: str, tags: Sequence[str], settings: Mapping[str, Any]
 ) -> Iterator[list[Logger]]:
-    """The loggers that ``chosen`` (conf/logger) names, writing below ``folder``.
+    """Open the loggers of a run, and close them with the block.
 
-    A W&B run is called ``name``, is of the type ``job`` and has ``settings`` for its configuration, flat; it ends with
-    the block, and says whether that failed. Started again in the same folder it goes on under the same id.
+    A W&B run that is started again in the same folder resumes under the same id. It is marked as failed if the block
+    raises. If its server is unreachable, it is logged offline.
+
+    Args:
+        chosen: The loggers, ``tensorboard`` or ``wandb``, and their options.
+        folder: The folder that they write to.
+        name: The name of the W&B run.
+        job: The job type of the W&B run.
+        tags: Tags of the W&B run, beside those of its options.
+        settings: The configuration of the W&B run. Nested keys are joined with dots.
+
+    Yields:
+        The loggers, for a Lightning Trainer.
     """
-    found: list[Logger] = []
+    opened: list[Logger] = []
     exit_code = 1
     if "tensorboard" in chosen:
-        found.append(TensorBoardLogger(str(folder), name="", version="tensorboard", **chosen["tensorboard"]))
+        opened.append(TensorBoardLogger(str(folder), name="", version="tensorboard", **chosen["tensorboard"]))
     if "wandb" in chosen:
-        found.append(_wandb(chosen["wandb"], folder, name, job, tags))
-        found[-1].log_hyperparams(_flat(settings))
+        options = {**chosen["wandb"], "tags": [*tags, *chosen["wandb"].get("tags", [])], "job_type": job, "name": name}
+        opened.append(_wandb_logger(options, folder))
+        opened[-1].log_hyperparams(_flattened(settings))
     try:
-        yield found
+        yield opened
         exit_code = 0
     finally:
         if "wandb" in chosen:
@@ -48,114 +68,132 @@ def loggers(
             wandb.finish(exit_code=exit_code)
 
 
-def _wandb(options: Mapping[str, Any], folder: Path, name: str, job: str, tags: Sequence[str]) -> WandbLogger:
-    """A W&B run that has begun; offline where its server cannot be had, so that a network costs no result."""
+def _wandb_logger(options: Mapping[str, Any], folder: Path) -> WandbLogger:
+    """A W&B run that has started; offline if its server is unreachable, so that a network error costs no result."""
     import wandb
 
-    kept = folder / "wandb.json"
-    known = read_json(kept) or {"id": secrets.token_hex(4)}
+    identity = read_json(folder / "wandb.json") or {"id": secrets.token_hex(4)}
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        write_json(kept, known)
-    options = {**options, "tags": [*tags, *options.get("tags", [])], "job_type": job, "name": name, **known}
-    settings = wandb.Settings(silent=True, finish_timeout=_FINISH)
+        write_json(folder / "wandb.json", identity)
+    options = {**options, **identity}
+    settings = wandb.Settings(silent=True, finish_timeout=_FINISH_TIMEOUT)
     try:
         logger = WandbLogger(save_dir=str(folder), settings=settings, **options)
-        logger.experiment  # noqa: B018 -- it begins here
+        logger.experiment  # noqa: B018 -- this starts the run
     except wandb.Error as error:
         reason = str(error).splitlines()[0]
-        wandb.teardown()  # its service, which still holds the run's id
+        wandb.teardown()  # its service still has the id of the run
         log.warning("logger=wandb: %s; going on offline, `wandb sync` uploads %s later", reason, folder / "wandb")
         logger = WandbLogger(save_dir=str(folder), settings=settings, **{**options, "mode": "offline"})
     return logger
 
 
-def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """``recipe.ufc.lr`` in the place of dictionaries in each other, so that runs can be searched and grouped by it."""
-    found: dict[str, Any] = {}
+def _flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``settings`` with keys such as ``recipe.ufc.lr``, by which W&B can search and group runs."""
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
-        inner = _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-        found.update(inner)
-    return found
+        flat |= _flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
-def log_figures(watching: Sequence[Logger], result: Mapping[str, Any]) -> None:
-    """The figures that people compare runs by, once, at the end."""
-    figures = {f"accuracy/{row['backbone']}/{row['source']}": row["accuracy_mean"] for row in result["students"]}
-    figures |= {f"teacher/{name}/accuracy": teacher["accuracy"] for name, teacher in result["teachers"].items()}
-    figures |= {f"bytes/{name}": size for name, size in result["bytes"].items()}
-    for logger in watching:
-        logger.log_metrics(figures, step=0)
+def log_results(active: Sequence[Logger], result: Mapping[str, Any]) -> None:
+    """Log the numbers that runs are compared by: accuracies and bytes.
+
+    Args:
+        active: The loggers of the run.
+        result: The content of result.json.
+    """
+    numbers = {f"accuracy/{row['backbone']}/{row['source']}": row["accuracy_mean"] for row in result["students"]}
+    numbers |= {f"teacher/{name}/accuracy": teacher["accuracy"] for name, teacher in result["teachers"].items()}
+    numbers |= {f"bytes/{name}": size for name, size in result["bytes"].items()}
+    for logger in active:
+        logger.log_metrics(numbers, step=0)
         logger.save()
 
 
 @rank_zero_only
-def publish(watching: Sequence[Logger], result: Mapping[str, Any], folder: Path, teachers: Mapping[str, Path]) -> None:
-    """What can be looked at, and the file itself: pictures, table, report, and artifacts.
+def log_artifacts(
+    active: Sequence[Logger], result: Mapping[str, Any], folder: Path, teachers: Mapping[str, Path]
+) -> None:
+    """Log the images and the table of a run, and on W&B its report and its files.
 
-    ``folder`` is the run's; ``teachers`` has the weights' file of each.
+    Args:
+        active: The loggers of the run.
+        result: The content of result.json.
+        folder: The folder of the run.
+        teachers: The weights' file of each teacher.
     """
     pictures = sorted((folder / "images").glob("*.png"))
-    columns = ["student", "trained on", "bytes", "accuracy", "std", "steps"]
-    keys = ["backbone", "source", "bytes", "accuracy_mean", "accuracy_std", "steps"]
-    rows = [[row[key] for key in keys] for row in result["students"]]
-    for logger in watching:
+    rows = [[row[key] for key in _COLUMNS.values()] for row in result["students"]]
+    for logger in active:
         if isinstance(logger, TensorBoardLogger):
-            board = logger.experiment
             for picture in pictures:
-                board.add_image(picture.stem, np.array(Image.open(picture).convert("RGB")), dataformats="HWC")
-            lines = [columns, ["---"] * len(columns), *rows]
-            board.add_text("comparison", "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
+                pixels = np.array(Image.open(picture).convert("RGB"))
+                logger.experiment.add_image(picture.stem, pixels, dataformats="HWC")
+            lines = [list(_COLUMNS), ["---"] * len(_COLUMNS), *rows]
+            table = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+            logger.experiment.add_text("comparison", table)
+            logger.experiment.flush()
         elif isinstance(logger, WandbLogger):
-            logger.log_table("comparison", columns=columns, data=rows)
+            logger.log_table("comparison", columns=list(_COLUMNS), data=rows)
             for picture in pictures:
                 logger.log_image(f"pictures/{picture.stem}", [str(picture)])
-            _publish_files(logger.experiment, result, folder, teachers)
+            _log_wandb_files(logger.experiment, result, folder, teachers)
 
 
 @rank_zero_only
-def publish_teacher(watching: Sequence[Logger], dataset: str, name: str, file: Path, facts: Mapping[str, Any]) -> None:
-    """The weights of a teacher, as an artifact."""
-    for logger in watching:
+def log_teacher(active: Sequence[Logger], dataset: str, name: str, file: Path, facts: Mapping[str, Any]) -> None:
+    """Log the weights of a teacher as a W&B artifact.
+
+    Args:
+        active: The loggers of the run.
+        dataset: Name of the data set.
+        name: Name of the teacher.
+        file: The file of its weights.
+        facts: Metadata of the artifact, such as its accuracy.
+    """
+    for logger in active:
         if isinstance(logger, WandbLogger):
-            _log_teacher(logger.experiment, dataset, name, file, facts)
+            _log_wandb_teacher(logger.experiment, dataset, name, file, facts)
 
 
-def _publish_files(run: Any, result: Mapping[str, Any], folder: Path, teachers: Mapping[str, Path]) -> None:
-    """Artifacts: the distilled file as a version of its name, and the teachers' that it was made of.
+def _log_wandb_files(run: Any, result: Mapping[str, Any], folder: Path, teachers: Mapping[str, Path]) -> None:
+    """Log the report, and as artifacts the teachers and the distilled file.
 
-    W&B draws the line from these to it where there is a network; offline the file's metadata names them.
+    Online, the teachers are inputs of the run. Offline, W&B cannot record that, and the file's metadata names them.
     """
     import wandb
 
     report = folder / "report.html"
     if report.is_file():
         run.log({"report": wandb.Html(report.read_text(encoding="utf-8"), inject=False)})
-    made_of = {}
+    digests = {}
     for name, file in teachers.items():
-        teacher = _log_teacher(run, result["dataset"], name, file, result["teachers"][name])
-        made_of[teacher.name] = teacher.metadata["digest"]
+        teacher = _log_wandb_teacher(run, result["dataset"], name, file, result["teachers"][name])
+        digests[teacher.name] = teacher.metadata["digest"]
         if not run.offline:
             try:
-                run.use_artifact(teacher.wait(timeout=_FINISH))
-            except Exception as error:  # its client raises what it likes, and a network costs no result
-                log.warning("logger=wandb: %s is not named as an input (%s)", teacher.name, error)
+                run.use_artifact(teacher.wait(timeout=_FINISH_TIMEOUT))
+            except Exception as error:  # the client raises errors of many types, and none of them may cost the result
+                log.warning("logger=wandb: %s is not recorded as an input (%s)", teacher.name, error)
     facts = {key: result[key] for key in ("bytes", "images", "seed", "command")}
-    name = _name(f"{result['dataset']}-{result['method']}-ipc{result['ipc']}")
-    distilled = wandb.Artifact(name, "distilled", metadata={**facts, "teachers": made_of})
-    for kept in ("distilled.safetensors", "result.json"):
-        distilled.add_file(str(folder / kept))
+    name = _artifact_name(f"{result['dataset']}-{result['method']}-ipc{result['ipc']}")
+    distilled = wandb.Artifact(name, "distilled", metadata={**facts, "teachers": digests})
+    for file_name in ("distilled.safetensors", "result.json"):
+        distilled.add_file(str(folder / file_name))
     run.log_artifact(distilled, aliases=[f"seed{result['seed']}", "latest"])
 
 
-def _log_teacher(run: Any, dataset: str, name: str, file: Path, facts: Mapping[str, Any]) -> Any:
+def _log_wandb_teacher(run: Any, dataset: str, name: str, file: Path, facts: Mapping[str, Any]) -> Any:
+    """Log the weights of a teacher as an artifact, and return the artifact."""
     import wandb
 
-    known = {**facts, "digest": digest(file.read_bytes())}
-    teacher = wandb.Artifact(_name(f"teacher-{dataset}-{name}"), "teacher", metadata=known)
+    metadata = {**facts, "digest": digest(file.read_bytes())}
+    teacher = wandb.Artifact(_artifact_name(f"teacher-{dataset}-{name}"), "teacher", metadata=metadata)
     teacher.add_file(str(file))
     return run.log_artifact(teacher)
 
 
-def _name(name: str) -> str:
-    """As W&B has it: letters, digits, dashes, underscores and dots."""
+def _artifact_name(name: str) -> str:
+    """``name`` with an underscore for every character that W&B refuses."""
     return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name)

@@ -1,4 +1,4 @@
-"""The stage that optimises compensators: every teacher's, all rounds at once, each kept when it is done."""
+"""The stage that optimises compensators: all rounds of a teacher at once, each result kept with the teacher."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -14,98 +14,124 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from infer.cli.schema import DistillConfig, UFCPasses
 from infer.core.files import digest, read_json, read_tensors, write_bytes, write_json
+from infer.core.options import UFCOptions
+from infer.core.progress import counted, stage
+from infer.core.ufc import Problem
 from infer.data.batches import Indices, in_order, loader
-from infer.models.modules import CompensatorModule, Passes, UFCOptions
-from infer.training import microbatching as passes
-from infer.training.context import Bench
-from infer.training.fit import fit, forget
+from infer.models.compensator import CompensatorModule, MicroBatch
+from infer.training.context import Context
+from infer.training.fit import delete_checkpoint, fit
+from infer.training.microbatching import choose
+from infer.training.options import MicroBatchOptions
 from infer.training.teachers import Teacher
 
 log = logging.getLogger("infer")
 
 
+@dataclass
 class Compensators:
-    """Optimises compensators against every teacher, and keeps what is done with the teacher.
+    """Optimises the compensators of a run, and keeps them with the teachers.
 
-    ``seconds``: what they took, those kept from earlier runs counted in; ``spent``: what this run waited for them.
+    Args:
+        teachers: one compensator of each round for each of them.
+        options: of the optimisation.
+        micro_batches: size of the micro-batches.
+
+    Attributes:
+        seconds: of all optimisations, those kept from earlier runs included.
+        waited: seconds that this run spent here.
     """
 
-    def __init__(self, teachers: Sequence[Teacher]) -> None:
-        self.teachers = teachers
-        self.seconds = 0.0
-        self.spent = 0.0
+    teachers: Sequence[Teacher]
+    options: UFCOptions
+    micro_batches: MicroBatchOptions = field(default_factory=MicroBatchOptions)
+    seconds: float = 0.0
+    waited: float = 0.0
 
-    def __call__(self, bench: Bench, folder: Path, naturals: Tensor, targets: Tensor) -> Tensor:
-        """Compensators float32 [K, M, ch, H, W] of ``naturals`` uint8 [K, C, ch, H, W]; ``folder`` is the run's."""
+    def optimise(self, context: Context, seed: int, folder: Path | None, naturals: Tensor, targets: Tensor) -> Tensor:
+        """Optimise the compensators of K rounds.
+
+        Args:
+            context: of the run.
+            seed: of the jitter.
+            folder: the run's, for checkpoints; None writes nothing.
+            naturals: uint8 [K, C, ch, H, W].
+            targets: int64 [K, C].
+
+        Returns:
+            float32 [K, M, ch, H, W], normalised units.
+        """
         if not len(naturals):
             return torch.empty(0, len(self.teachers), *naturals.shape[2:])
         start = time.perf_counter()
-        made = torch.stack(
-            [self._optimise(bench, folder, teacher, naturals, targets) for teacher in self.teachers], dim=1
-        )
-        self.spent += time.perf_counter() - start
-        return made
+        found = [self._of_teacher(context, teacher, seed, folder, naturals, targets) for teacher in self.teachers]
+        self.waited += time.perf_counter() - start
+        return torch.stack(found, dim=1)
 
-    def _optimise(self, bench: Bench, folder: Path, teacher: Teacher, naturals: Tensor, targets: Tensor) -> Tensor:
-        assert isinstance(bench.config, DistillConfig)
-        # Kept with the teacher, named by all that decides them: runs that differ in students or labels share them.
-        made_of = {
+    def _of_teacher(
+        self, context: Context, teacher: Teacher, seed: int, folder: Path | None, naturals: Tensor, targets: Tensor
+    ) -> Tensor:
+        rounds, images = targets.shape
+        stage("Optimising %s for teacher %s (%d images each)", counted(rounds, "compensator"), teacher.name, images)
+        if folder is None or teacher.file is None:
+            u, seconds = self._fit(context, teacher, seed, None, "compensators", naturals, targets)
+            self.seconds += seconds
+            return u
+        # The file is named by everything that decides it: runs that differ in students or labels share it.
+        identity = {
             "teacher": digest(teacher.file.read_bytes()),
             "naturals": digest(naturals.contiguous().numpy().tobytes() + targets.contiguous().numpy().tobytes()),
-            "recipe": asdict(bench.config.recipe.ufc),
-            "seed": bench.config.seed,
-            "precision": bench.hardware.precision,
-            **bench.given_moments,
+            "recipe": asdict(self.options),
+            "seed": seed,
+            "precision": context.trainer.precision,
+            **context.given_moments,
         }
-        file = teacher.file.parent / f"compensators-{digest(made_of)}.safetensors"
-        with bench.alone(file.with_suffix(".lock"), f"compensators of {teacher.name}"):
+        file = teacher.file.parent / f"compensators-{digest(identity)}.safetensors"
+        with context.lock(file.with_suffix(".lock"), f"compensators of {teacher.name}"):
             if not file.exists():
-                _fit(bench, folder, teacher, naturals, targets, file)
-            forget(folder, file.stem)  # also that of a run which was killed between the two
+                u, seconds = self._fit(context, teacher, seed, folder, file.stem, naturals, targets)
+                write_bytes(file, to_safetensors({"u": u, "seconds": torch.tensor(seconds)}))
+            delete_checkpoint(folder, file.stem)  # also that of a run which was killed between the two
         done = read_tensors(file)
         self.seconds += float(done["seconds"])
         return done["u"]
 
+    def _fit(
+        self,
+        context: Context,
+        teacher: Teacher,
+        seed: int,
+        folder: Path | None,
+        name: str,
+        naturals: Tensor,
+        targets: Tensor,
+    ) -> tuple[Tensor, float]:
+        problem = Problem(teacher.network, naturals, targets, self.options, *context.data.moments)
+        micro_batch = self._micro_batch(context, problem, teacher)
+        module = CompensatorModule(teacher.name, problem, micro_batch, self.micro_batches.compile)
+        batches = loader(Indices(), partial(in_order, self.options.steps, 1), self.options.steps)
+        seconds = fit(module, batches, seed, folder, name, context.trainer, context.loggers)
+        return module.u.detach().cpu(), seconds
 
-def _fit(bench: Bench, folder: Path, teacher: Teacher, naturals: Tensor, targets: Tensor, file: Path) -> None:
-    assert isinstance(bench.config, DistillConfig)
-    recipe, how = bench.config.recipe.ufc, bench.config.distill
-    options = UFCOptions(**asdict(recipe))
-    module = CompensatorModule(
-        teacher.name, teacher.network, naturals, targets, bench.data.moments, options, compile=how.compile
-    )
-    module.passes = _passes(bench, module, teacher, how)
-    log.info(
-        "compensators of %s: %d rounds of %d images, %d rounds of %d a pass",
-        teacher.name,
-        *targets.shape,
-        module.passes.rounds,
-        module.passes.classes,
-    )
-    batches = loader(Indices(), partial(in_order, recipe.steps, 1), recipe.steps)
-    seconds = fit(module, batches, bench.config.seed, folder, file.stem, bench.hardware, bench.loggers)
-    content = {"u": module.u.detach().cpu(), "seconds": torch.tensor(seconds)}
-    write_bytes(file, to_safetensors(content))
-
-
-def _passes(bench: Bench, module: CompensatorModule, teacher: Teacher, how: UFCPasses) -> Passes:
-    """The passes measured for this teacher on this machine, once: a run that goes on cuts its steps alike."""
-    device = bench.hardware.device
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    measured_on = {
-        "shape": list(module.naturals.shape),
-        "device": gpu or f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "precision": bench.hardware.precision,
-        "torch": torch.__version__,
-        **asdict(how),
-    }
-    file = teacher.file.parent / f"passes-{digest(measured_on)}.json"
-    kept = read_json(file)
-    if kept is None:
-        log.info("compensators of %s: measuring how to cut a step", teacher.name)
-        found = passes.choose(module, device, bench.hardware.precision, how.rounds, how.chunk)
-        kept = {**asdict(found), "measured_on": measured_on}
-        write_json(file, kept)
-    return Passes(kept["rounds"], kept["classes"])
+    def _micro_batch(self, context: Context, problem: Problem, teacher: Teacher) -> MicroBatch:
+        """Measure the micro-batch for this teacher on this machine once, so that a resumed run cuts its steps alike."""
+        how, device = self.micro_batches, context.trainer.device
+        if teacher.file is None:
+            return choose(problem, device, context.trainer.precision, how.rounds, how.chunk)
+        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+        measured_on = {
+            "shape": list(problem.naturals.shape),
+            "device": gpu or f"{platform.machine()}, {torch.get_num_threads()} threads",
+            "precision": context.trainer.precision,
+            "torch": torch.__version__,
+            **asdict(how),
+        }
+        file = teacher.file.parent / f"passes-{digest(measured_on)}.json"
+        kept = read_json(file)
+        if kept is None:
+            log.info("Measuring how to cut a step of teacher %s into micro-batches", teacher.name)
+            found = choose(problem, device, context.trainer.precision, how.rounds, how.chunk)
+            kept = {**asdict(found), "measured_on": measured_on}
+            write_json(file, kept)
+        return MicroBatch(kept["rounds"], kept["classes"])

@@ -1,11 +1,11 @@
-"""What every stage of a run works with, and how any of them trains and measures a network."""
+"""What every training of a run shares: the data, the networks, the devices, the loggers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,113 +14,130 @@ import torch
 from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
-from infer.cli.schema import BackboneConfig, BaseConfig
-from infer.core.files import locked
+from infer.core.files import exclusive_lock
+from infer.core.options import AugmentOptions
 from infer.data import Splits
 from infer.data.batches import Indices, in_order, loader
 from infer.metrics.scores import Scores
-from infer.models.modules import Classifier
+from infer.models.classifier import Classifier, Task
 from infer.models.networks import build
-from infer.training.fit import Hardware, Watch, fit, measure
+from infer.models.options import BackboneOptions, OptimiserOptions, backbone
+from infer.training.callbacks import AccuracyCurve
+from infer.training.fit import fit, measure
+from infer.training.options import TrainerOptions
 
 _EVALUATION_BATCH = 500
-_WATCHED = 1000
+_CURVE_PICTURES = 1000
 
 
 class Source(Protocol):
-    """Batches by their indices: pictures, or what a student trains on."""
+    """A training set: batches by their indices."""
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]: ...
 
     @property
     def streams(self) -> bool:
-        """Whether a batch has to be read from disk."""
+        """Whether a batch is read from disk."""
         ...
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What every stage works with: the data, the configuration, the machine and the loggers."""
+class Context:
+    """What every training of a run shares.
+
+    Args:
+        data: the real pictures.
+        augmentation: of training pictures.
+        balance: adjust losses on real pictures for classes of different sizes.
+        trainer: devices and precision.
+        backbones: options of networks that are not known by their name.
+        loggers: that get each metric.
+        report: called with the step and the accuracy of students in training.
+    """
 
     data: Splits
-    config: BaseConfig
-    hardware: Hardware
+    augmentation: AugmentOptions = field(default_factory=AugmentOptions)
+    balance: bool = False
+    trainer: TrainerOptions = field(default_factory=TrainerOptions)
+    backbones: Mapping[str, BackboneOptions] = field(default_factory=dict)
     loggers: Sequence[Logger] = ()
-    report: Callable[[int, float], None] | None = None  # told the step and the accuracy of a student on its way
+    report: Callable[[int, float], None] | None = None
 
-    def alone(self, path: Path, what: str) -> AbstractContextManager[None]:
-        """The lock ``path``: of jobs side by side one makes ``what``. Processes of one run go together, without."""
-        return nullcontext() if self.hardware.strategy == "ddp" else locked(path, what)
+    def lock(self, path: Path, title: str) -> AbstractContextManager[None]:
+        """Hold the lock ``path`` between concurrent jobs; the processes of one job work together, without a lock."""
+        return nullcontext() if self.trainer.strategy == "ddp" else exclusive_lock(path, title)
 
-    def network(self, options: BackboneConfig) -> nn.Module:
-        """A new network of that backbone for this data."""
-        data = self.data
-        return build(options.model, options.options, options.stem, len(data.classes), data.channels, data.side)
+    def backbone(self, name: str) -> BackboneOptions:
+        """Return the options of the network ``name``."""
+        return self.backbones.get(name) or backbone(name)
+
+    def network(self, network: str | BackboneOptions) -> nn.Module:
+        """Build a new network for this data."""
+        chosen = self.backbone(network) if isinstance(network, str) else network
+        return build(chosen, len(self.data.classes), self.data.channels, self.data.side)
+
+    def task(self, optimiser: OptimiserOptions, steps: int) -> Task:
+        """Describe a training on this data; its loss is adjusted where classes are unbalanced."""
+        shares = self.data.class_shares if self.balanced else None
+        return Task(len(self.data.classes), self.data.moments, self.augmentation, optimiser, steps, shares)
 
     def scores(self, module: Classifier) -> Scores:
-        """On the test pictures."""
+        """Measure ``module`` on the test pictures."""
         size = len(self.data.test)
         draw = partial(in_order, size, _EVALUATION_BATCH)
         batches = loader(self.data.test, draw, math.ceil(size / _EVALUATION_BATCH), self.data.test.streams)
-        return measure(module, batches, self.hardware)
+        return measure(module, batches, self.trainer)
 
     @property
     def balanced(self) -> bool:
-        """Whether the loss on real pictures has to make up for classes of different sizes."""
-        return self.config.dataset.balanced and len(self.data.train.targets.bincount().unique()) > 1
-
-    @property
-    def module_options(self) -> dict[str, Any]:
-        """How a classifier of this data sees its pictures."""
-        return {"classes": len(self.data.classes), **self.augmentation}
-
-    @property
-    def augmentation(self) -> dict[str, Any]:
-        """What is done to a training picture."""
-        dataset = self.config.dataset
-        return {"crop": dataset.crop, "flip": dataset.flip, "resized_crop": dataset.resized_crop}
+        """Whether losses on real pictures are adjusted for classes of different sizes."""
+        return self.balance and len(self.data.train.targets.bincount().unique()) > 1
 
     def fit(
         self,
         module: Classifier,
         source: Source,
         draw: Callable[[int], Tensor],
-        steps: int,
         seed: int,
-        folder: Path,
+        folder: Path | None,
         name: str,
-        watched: bool = False,
+        curve: bool = False,
     ) -> float:
-        """Train ``module`` on the batches ``source[draw(step)]``, made on the device unless they stream from disk.
+        """Train ``module`` on the batches ``source[draw(step)]``; return the seconds.
 
-        A ``watched`` one is measured on its way, where somebody looks: a logger, or ``report``.
+        Batches are created on the device unless they are read from disk. A ``curve`` of the accuracy is measured where
+        there is a logger or ``report``.
         """
+        steps = module.task.steps
         if source.streams:
             batches = loader(source, draw, steps, streams=True)
         else:
             module.resident = source
             batches = loader(Indices(), draw, steps)
-        watch = Watch(*self._sample, self.report) if watched and (self.loggers or self.report) else None
-        return fit(module, batches, seed, folder, name, self.hardware, self.loggers, watch)
+        measured = AccuracyCurve(*self._sample, self.report) if curve and (self.loggers or self.report) else None
+        return fit(module, batches, seed, folder, name, self.trainer, self.loggers, measured)
 
     @cached_property
     def _sample(self) -> tuple[Tensor, Tensor]:
-        """Test pictures enough for a curve, and their classes."""
+        """Test pictures for an accuracy curve, and their classes."""
         test = self.data.test
-        return test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:_WATCHED]]
+        return test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:_CURVE_PICTURES]]
 
     @property
     def given_moments(self) -> dict[str, Any]:
-        """The mean and std that were given, for an identity; nothing where they are the data's own."""
+        """The mean and std that were given, as part of an identity; empty where they are measured on the data."""
         given = self.data.given_moments
         return {"moments": [moment.tolist() for moment in given]} if given else {}
 
     def identity(self, **more: Any) -> dict[str, Any]:
-        """What makes a result on this data the same result, besides ``more``."""
+        """Return what makes a result on this data the same result, with ``more``."""
+        chosen = self.augmentation
         return {
             "data": self.data.fingerprint,
-            **self.augmentation,
-            "precision": self.hardware.precision,
+            "crop": chosen.crop,
+            "flip": chosen.flip,
+            "resized_crop": chosen.resized_crop,
+            "precision": self.trainer.precision,
             **self.given_moments,
             **({"balanced": True} if self.balanced else {}),
             **more,

@@ -1,153 +1,145 @@
-"""Students: one recipe and as many steps for every source of a table."""
+"""Students: one recipe for every training set."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from infer.cli.schema import BackboneConfig
-from infer.core.budget import published_images
+from infer.core.checks import Range, check
+from infer.core.errors import UserError
 from infer.core.files import read_json, write_json
-from infer.core.labels import Ensemble
 from infer.core.mixing import student_batch
-from infer.data import Pictures, Splits, Streamed
-from infer.data.pictures import shares
-from infer.distilled.dataset import DistilledSet
-from infer.models.modules import Optimiser, StudentModule
-from infer.models.networks import save_weights
-from infer.training.context import Bench
-from infer.training.fit import forget
+from infer.core.options import AugmentOptions, MixingOptions
+from infer.core.progress import reporting
+from infer.data import Pictures, Splits
+from infer.distilled import DistilledSet
+from infer.models.options import BackboneOptions
+from infer.models.student import StudentModule
+from infer.models.weights import save_weights
+from infer.training.context import Context
+from infer.training.fit import delete_checkpoint, own_generators
+from infer.training.options import InputOptions, StudentOptions, TrainerOptions
+from infer.training.training_set import TrainingSet
 
 WEIGHTS = "student.safetensors"
-_SEEN_AS_IT_IS = {"crop": 0, "flip": False, "resized_crop": None}
-
-
-@dataclass(frozen=True)
-class StudentData:
-    """What a student trains on: batches of (images uint8, labels float32 [B, C]).
-
-    ``naturals`` images come first, ``composed`` ones after them; ``ensemble`` labels on the fly in place of the labels;
-    ``final`` images are shown as they are: views, cropped, flipped and mixed already, or rows without augmentation.
-    """
-
-    source: DistilledSet | Pictures | Streamed
-    classes: int
-    naturals: int
-    composed: int
-    moments: tuple[Tensor, Tensor]
-    space: str
-    temperature: float
-    ensemble: Ensemble | None = None
-    final: bool = False
-
-    @classmethod
-    def of_set(cls, distilled: DistilledSet, teachers: Sequence[nn.Module]) -> StudentData:
-        """A distilled set; its ``teachers`` label where its labels are dynamic."""
-        header = distilled.header
-        viewed = distilled.views is not None
-        naturals, composed = (len(distilled), 0) if viewed else (len(distilled.naturals), len(distilled.pairs))
-        moments = (torch.tensor(header.mean), torch.tensor(header.std))
-        space, temperature = header.space, header.temperature
-        ensemble = Ensemble(teachers, space, temperature) if header.labels == "dynamic" else None
-        return cls(distilled, len(header.classes), naturals, composed, moments, space, temperature, ensemble, viewed)
-
-    @classmethod
-    def of_real(cls, data: Splits) -> StudentData:
-        """All real train pictures with their classes as labels."""
-        return cls(data.train, len(data.classes), len(data.train), 0, data.moments, "probabilities", 1.0)
-
-    @property
-    def streams(self) -> bool:
-        """Whether a batch has to be read from disk."""
-        return isinstance(self.source, Streamed)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the images lie, and indices have to."""
-        return torch.device("cpu") if isinstance(self.source, Streamed) else self.source.device
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in memory."""
-        return 0 if isinstance(self.source, Streamed) else self.source.nbytes
-
-    def to(self, device: torch.device) -> StudentData:
-        """The same with its images and labels on ``device``; streamed ones stay where they are."""
-        return self if isinstance(self.source, Streamed) else replace(self, source=self.source.to(device))
-
-    @property
-    def class_shares(self) -> Tensor | None:
-        """Of the pictures, float32 [C], where their labels are their classes; soft labels know better."""
-        source = self.source
-        if isinstance(source, DistilledSet):
-            return shares(source.targets, self.classes) if source.header.labels == "hard" else None
-        return shares(source.targets, self.classes)
-
-    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        if isinstance(self.source, DistilledSet):
-            return self.source.images(indices), self.source.raw_labels(indices)
-        images, targets = self.source[indices]
-        return images, nn.functional.one_hot(targets, self.classes).float()
-
-
-def student_steps(bench: Bench, images: int, teachers: int, dynamic: bool) -> int:
-    """The recipe's steps, or its epochs of so many ``images``; dynamic labels take M + 1 times fewer."""
-    recipe = bench.config.recipe.student
-    steps = recipe.steps or (recipe.epochs or 0) * math.ceil(images / recipe.batch)
-    return max(1, steps // (teachers + 1)) if dynamic else steps
-
-
-def table_steps(bench: Bench, dynamic: bool) -> int:
-    """Steps of every student of a table, whatever its method made: epochs are of the published split's images."""
-    config = bench.config
-    teachers = len(config.teachers.backbones)
-    images = published_images(config.ipc, len(bench.data.classes), teachers)
-    return student_steps(bench, images, teachers, dynamic)
 
 
 def train_student(
-    bench: Bench, name: str, options: BackboneConfig, source: StudentData, steps: int, seed: int, folder: Path
-) -> Mapping[str, Any]:
-    """The result of one student, kept in ``folder`` with its weights: its :class:`Scores` by name, seconds, steps."""
+    small: DistilledSet,
+    backbone: str | BackboneOptions,
+    steps: int | None = None,
+    seed: int = 0,
+    options: StudentOptions | None = None,
+    inputs: InputOptions | None = None,
+    trainer: TrainerOptions | None = None,
+    progress: bool = False,
+) -> nn.Module:
+    """Train a student on a distilled set.
+
+    Args:
+        small: the distilled set; its labels are static, hard, or of mixed views.
+        backbone: a name of ours or of timm's, or :class:`BackboneOptions`.
+        steps: in place of the epochs of ``options``.
+        seed: of the initial weights and of the batches.
+        options: of the training; the paper's if None. The temperature is that of the set.
+        inputs: augmentation and mixing; the paper's if None. Mixed views are neither augmented nor mixed again.
+        trainer: devices and precision; a GPU if there is one, else the CPU.
+        progress: show a bar and log lines.
+
+    Returns:
+        A module in eval mode, on the CPU, that takes uint8 images [B, ch, H, W] and returns logits float32 [B, C].
+
+    Raises:
+        UserError: for unknown names, values out of range, and a set with dynamic labels, which needs its teachers.
+
+    Reference:
+        Zhang et al., ICLR 2025, arXiv 2408.06927, section 4.1: the evaluation.
+
+    Example:
+        >>> import infer
+        >>> small = infer.load("distilled.safetensors")  # doctest: +SKIP
+        >>> student = infer.train_student(small, "resnet18", steps=2000)  # doctest: +SKIP
+    """
+    chosen, varied = options or StudentOptions(), inputs or InputOptions()
+    chosen = chosen if steps is None else replace(chosen, epochs=None, steps=steps)
+    context = _context(small, varied.augment, trainer or TrainerOptions())
+    for each in (chosen, varied, context.trainer):
+        check(each)
+    Range(0, 2**31).check("seed", seed)
+    context.trainer.require()
+    name = backbone if isinstance(backbone, str) else backbone.name
+    total = chosen.steps_of(len(small), 0, dynamic=False)
+    student = Student(name, backbone, chosen, varied.mixing, total, seed)
+    with reporting(progress), own_generators():
+        return fit_student(context, student, TrainingSet.of_set(small, []), folder=None)[0].trained
+
+
+def _context(small: DistilledSet, augment: AugmentOptions, trainer: TrainerOptions) -> Context:
+    """Return the context of a student that has only the distilled set."""
+    if small.header.labels == "dynamic":
+        raise UserError("labels=dynamic: the teachers label the set; train on it with train.py source=distilled")
+    pictures = Pictures(small.naturals, small.natural_targets)
+    data = Splits("distilled", small.classes, pictures, pictures, given_moments=(small.mean, small.std))
+    return Context(data, augment, trainer=trainer)
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student to be trained.
+
+    Args:
+        name: in logs.
+        backbone: its network.
+        options: of the training.
+        mixing: of a batch.
+        steps: of the training.
+        seed: of the initial weights and of the batches.
+    """
+
+    name: str
+    backbone: str | BackboneOptions
+    options: StudentOptions
+    mixing: MixingOptions
+    steps: int
+    seed: int
+
+
+def fit_student(
+    context: Context, student: Student, training_set: TrainingSet, folder: Path | None
+) -> tuple[StudentModule, float]:
+    """Train a student; return its module and the seconds. Checkpoints lie in ``folder``."""
+    torch.manual_seed(student.seed)
+    network = context.network(student.backbone)
+    mixing = student.mixing
+    if training_set.final:  # mixed views, or rows without augmentation
+        context = replace(context, augmentation=AugmentOptions(crop=0, flip=False))
+        mixing = replace(mixing, kind="none")
+    task = replace(
+        context.task(student.options, student.steps),
+        moments=training_set.moments,
+        shares=training_set.class_shares if context.balanced else None,
+    )
+    label = (training_set.space, training_set.temperature, training_set.ensemble)
+    module = StudentModule(student.name, network, task, mixing, *label)
+    images = (training_set.naturals, training_set.composed)
+    draw = partial(student_batch, *images, student.options.batch, mixing.natural_ratio, student.seed)
+    return module, context.fit(module, training_set, draw, student.seed, folder, "student", curve=True)
+
+
+def student_in_folder(context: Context, student: Student, training_set: TrainingSet, folder: Path) -> Mapping[str, Any]:
+    """Return the result of one student in ``folder``, trained if missing: its Scores by name, seconds, steps."""
     result = read_json(folder / "result.json")
     if result is not None and (folder / WEIGHTS).is_file():
         return result
-    module, seconds = teach(bench, name, options, source, steps, seed, folder)
-    result = {**bench.scores(module)._asdict(), "seconds": round(seconds, 2), "steps": steps}
+    module, seconds = fit_student(context, student, training_set, folder)
+    result = {**context.scores(module)._asdict(), "seconds": round(seconds, 2), "steps": student.steps}
     save_weights(module.network, folder / WEIGHTS)
     write_json(folder / "result.json", result)
-    forget(folder, "student")
+    delete_checkpoint(folder, "student")
     return result
-
-
-def teach(
-    bench: Bench, name: str, options: BackboneConfig, source: StudentData, steps: int, seed: int, folder: Path
-) -> tuple[StudentModule, float]:
-    """A trained student and the seconds it took; its checkpoints lie in ``folder``."""
-    recipe, mixing = bench.config.recipe.student, bench.config.mixing
-    torch.manual_seed(seed)
-    network = bench.network(options)
-    module = StudentModule(
-        name,
-        network,
-        source.moments,
-        optimiser=Optimiser(recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.schedule, steps),
-        mixing="none" if source.final else mixing.kind,
-        alpha=mixing.alpha,
-        space=source.space,
-        temperature=source.temperature,
-        ensemble=source.ensemble,
-        shares=source.class_shares if bench.balanced else None,
-        **({**bench.module_options, **_SEEN_AS_IT_IS} if source.final else bench.module_options),
-    )
-
-    draw = partial(student_batch, source.naturals, source.composed, recipe.batch, mixing.natural_ratio, seed)
-    seconds = bench.fit(module, source, draw, steps, seed, folder, "student", watched=True)
-    return module, seconds

@@ -1,0 +1,180 @@
+"""Data sets by options: folders of pictures, torchvision's downloads, and scikit-learn's digits."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from infer.core.checks import check
+from infer.core.errors import UserError
+from infer.data.decoder import Decoder
+from infer.data.folder import folder_splits
+from infer.data.options import DatasetOptions
+from infer.data.pictures import Pictures
+from infer.data.splits import Splits, required_fraction, stratified
+
+log = logging.getLogger("infer")
+
+
+def read_folder(
+    root: str | Path,
+    image_size: int = 64,
+    *,
+    channels: int = 3,
+    centre: bool = False,
+    stream: bool | None = None,
+    test_fraction: float | None = 0.2,
+    seed: int = 0,
+    name: str = "image_folder",
+) -> Splits:
+    """Read a folder with train/<class>/* and test/<class>/* (or val/<class>/*), or with <class>/* alone.
+
+    Pictures of any size are turned upright and resized. Unreadable files are skipped and listed in ``notes``.
+
+    Args:
+        root: the folder.
+        image_size: height and width of a picture in pixels, 4 to 1024.
+        channels: 1 for grey, 3 for colour.
+        centre: keep the proportions and cut the middle square; otherwise pictures are resized to a square.
+        stream: decode on request (True) or keep in memory (False); None does so up to half of the memory.
+        test_fraction: share of each class, 0.01 to 0.9, to test on where there is no test folder.
+        seed: of the choice of these test pictures.
+        name: of the data set.
+
+    Returns:
+        The data set, with pictures uint8 [N, channels, image_size, image_size].
+
+    Raises:
+        UserError: if a value is out of range, a class has no picture, or over 1 % of the pictures cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> noise = np.random.default_rng(0).integers(0, 256, (2, 10, 48, 64), dtype=np.uint8)
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name, pictures in zip(("bolt", "nut"), noise):
+        ...         Path(root, name).mkdir()
+        ...         for index, picture in enumerate(pictures):
+        ...             Image.fromarray(picture).save(Path(root, name, f"{index}.png"))
+        ...     data = read_folder(root, image_size=32, channels=1)
+        >>> data.classes, len(data.train), len(data.test), data.train.shape
+        (['bolt', 'nut'], 16, 4, (1, 32, 32))
+    """
+    options = DatasetOptions(name, root=str(root), test_fraction=test_fraction, split_seed=seed)
+    options = replace(options, image_size=image_size, channels=channels, centre=centre, stream=stream)
+    check(options)
+    return _source_splits(options)
+
+
+def read_dataset(options: DatasetOptions) -> Splits:
+    """Read the data set of ``options`` and log its size.
+
+    The last data set is kept: equal options return it again unless pictures were added to its folder or removed.
+
+    Args:
+        options: of the data set.
+
+    Returns:
+        The data set, with the imbalance and the validation split that the options ask for.
+
+    Raises:
+        UserError: if an option is out of its range, the data cannot be read, or their shape is not the one of the
+            options.
+    """
+    check(options, "dataset.")
+    splits = _read(options, _folder_times(options.root))
+    for note in splits.notes:
+        log.warning(note)
+    log.info(
+        "%s: %d train and %d test pictures, %d classes, %d x %d, %s",
+        splits.name,
+        len(splits.train),
+        len(splits.test),
+        len(splits.classes),
+        splits.side,
+        splits.side,
+        "grey" if splits.channels == 1 else "colour",
+    )
+    return splits
+
+
+def _folder_times(root: str | None) -> tuple[int, ...]:
+    """Return the modification times of the folders below ``root``, which change when a picture comes or goes."""
+    if not root:
+        return ()
+    folders = [folder for pattern in ("*/", "*/*/") for folder in sorted(Path(root).glob(pattern))]
+    return tuple(folder.stat().st_mtime_ns for folder in folders)
+
+
+@lru_cache(maxsize=1)
+def _read(options: DatasetOptions, folder_times: tuple[int, ...]) -> Splits:
+    """Read the data set of ``options``; ``folder_times`` are a part of the cache key."""
+    splits = _source_splits(options)
+    if options.mean is not None and options.std is not None:
+        mean, std = (torch.tensor(values, dtype=torch.float32) for values in (options.mean, options.std))
+        splits = replace(splits, given_moments=(mean, std))
+    if options.imbalance is not None:
+        splits = splits.long_tailed(options.imbalance, options.split_seed)
+    if options.validation is not None:
+        splits = splits.held_out(options.validation, options.split_seed)
+    for key, found in (("channels", splits.channels), ("image_size", splits.side)):
+        if getattr(options, key) != found:
+            raise UserError(
+                f"dataset.{key}={getattr(options, key)}: the pictures of {options.name} have {found}; leave it, or "
+                "give dataset.root=<folder of pictures>, which are converted"
+            )
+    return splits
+
+
+def _source_splits(options: DatasetOptions) -> Splits:
+    """Read the data as their source has them."""
+    if options.root is not None:
+        decoder = Decoder(options.image_size, options.channels, options.centre, options.stream)
+        return folder_splits(options.name, Path(options.root), decoder, options.test_fraction, options.split_seed)
+    if options.kind == "digits":
+        return digits_splits(options.name, options.test_fraction, options.split_seed)
+    return torchvision_splits(options.name, str(options.torchvision), Path(options.data_dir))
+
+
+def digits_splits(name: str, test_fraction: float | None, seed: int) -> Splits:
+    """Load the 1,797 grey digits of scikit-learn, 8 x 8 pixels, with ``test_fraction`` of each class for the test."""
+    from sklearn.datasets import load_digits
+
+    share = required_fraction(name, test_fraction)
+    bunch = load_digits()
+    images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
+    targets = torch.from_numpy(bunch.target).long()
+    train, test = stratified(targets, share, seed)
+    whole = Pictures(images, targets)
+    return Splits(name, [str(number) for number in range(10)], whole.part(train), whole.part(test))
+
+
+def torchvision_splits(name: str, dataset: str, folder: Path) -> Splits:
+    """Load a data set of torchvision, which is downloaded into ``folder`` if it is not there.
+
+    Raises:
+        UserError: if it can neither be read nor downloaded.
+    """
+    import torchvision
+
+    parts = []
+    try:
+        for train in (True, False):
+            parts.append(getattr(torchvision.datasets, dataset)(folder, train=train, download=True))
+    except Exception as error:  # torchvision raises the errors of urllib, tarfile, zlib and its own checks
+        raise UserError(
+            f"dataset={name}: {dataset} is not in {folder} and could not be downloaded ({error}); put the archive "
+            f"that torchvision.datasets.{dataset} names there, or pass dataset.root=<folder with train/<class>/ and "
+            "test/<class>/ pictures>"
+        ) from error
+    splits = []
+    for part in parts:
+        images = torch.as_tensor(part.data)
+        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+        splits.append(Pictures(images, torch.as_tensor(part.targets).long()))
+    return Splits(name, [str(c) for c in parts[0].classes], splits[0], splits[1])

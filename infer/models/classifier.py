@@ -1,0 +1,107 @@
+"""The Lightning module that teachers and students share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from infer.core.augment import DRAWS, augment
+from infer.core.options import AugmentOptions
+from infer.models.optimiser import configured
+from infer.models.options import OptimiserOptions
+from infer.models.weights import PixelClassifier, normalised
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a classifier learns from and how.
+
+    Args:
+        classes: number of classes C.
+        moments: mean and std float32 [ch] of pixels in 0 to 1.
+        augmentation: of a training batch.
+        optimiser: of the weights.
+        steps: of the training.
+        shares: share of each class among the training pictures, float32 [C]; where given, logits are adjusted by its
+            logarithm (Menon et al. 2021), so that rare classes count as much as common ones.
+    """
+
+    classes: int
+    moments: tuple[Tensor, Tensor]
+    augmentation: AugmentOptions
+    optimiser: OptimiserOptions
+    steps: int
+    shares: Tensor | None = None
+
+
+class Classifier(LightningModule):
+    """A network with its normalisation and augmentation; teachers and students differ in the loss.
+
+    A batch is (images uint8 [B, ch, H, W], targets). Where a ``resident`` training set is given, a batch is indices of
+    it, and the set lies on the device.
+    """
+
+    mean: Tensor
+    std: Tensor
+    log_shares: Tensor
+
+    def __init__(self, name: str, network: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.name = name
+        self.network = network
+        self.task = task
+        self.resident: Any = None
+        shares = torch.zeros(task.classes) if task.shares is None else task.shares.log()
+        self.register_buffer("mean", task.moments[0], persistent=False)
+        self.register_buffer("std", task.moments[1], persistent=False)
+        self.register_buffer("log_shares", shares, persistent=False)
+        self.confusion = MulticlassConfusionMatrix(task.classes, sync_on_compute=False)  # each process sees all
+
+    def on_fit_start(self) -> None:
+        """Move the resident set, which Lightning does not know, to the device if it fits there."""
+        if self.resident is not None and _fits(self.resident.nbytes, self.device):
+            self.resident = self.resident.to(self.device)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Turn indices of the resident set into its images and labels."""
+        if self.resident is None or not self.trainer.training:
+            return batch
+        images, labels = self.resident[batch.to(self.resident.device)]
+        return images.to(self.device), labels.to(self.device)
+
+    def augment(self, images: Tensor) -> Tensor:
+        """Augment a training batch."""
+        chosen = self.task.augmentation
+        return augment(images, torch.rand(len(images), DRAWS), chosen.crop, chosen.flip, chosen.resized_crop)
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """Turn pixel levels into the network's input."""
+        return normalised(images, self.mean, self.std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits float32 [B, C] of ``images`` in pixel levels."""
+        return self.network(self.inputs(images)).float()
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Update the confusion matrix."""
+        images, targets = batch
+        self.confusion.update(self(images), targets)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and its schedule."""
+        return configured(self.task.optimiser, self, self.task.steps)
+
+    @property
+    def trained(self) -> PixelClassifier:
+        """The network in eval mode with its normalisation inside, on the CPU."""
+        return PixelClassifier(self.network, self.mean, self.std).cpu().eval()
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    """Return whether ``size`` bytes take at most half of the free memory of ``device``."""
+    return device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0] / 2

@@ -1,0 +1,109 @@
+"""The natural images that fit into a number of bytes together with their compensators and labels."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from infer.core.budget import Split
+from infer.core.errors import UserError
+from infer.methods.proxy import ProxyModel
+from infer.methods.selection import Naturals
+from infer.pipeline.labelling import Labeller
+from infer.pipeline.naturals import Compressed, NaturalsSource
+from infer.pipeline.set_options import SetOptions
+
+_ATTEMPTS = 16
+_SPARE = 1.1
+"""Natural images that are selected for each one that is expected to fit."""
+
+
+class CountSearch:
+    """Search for the largest count that fits: extrapolation while it stays within what is known, else bisection.
+
+    The size of compressed images jumps from count to count, so extrapolation may not end.
+    """
+
+    def __init__(self, count: int, most: int) -> None:
+        self.count, self.most = count, most
+        self.fits, self.fails = 0, most + 1
+
+    def narrow(self, size: int, room: int) -> bool:
+        """Take in the ``size`` of the present count and choose the next; return whether there is one to try."""
+        if size <= room:
+            self.fits = self.count
+        else:
+            self.fails = self.count
+        guess = min(self.most, int(self.count * room / size * (0.998 if size > room else 1)))
+        self.count = guess if self.fits < guess < self.fails else (self.fits + self.fails) // 2
+        return self.count > self.fits
+
+
+@dataclass(frozen=True)
+class ByteBudget:
+    """Fills a number of bytes with natural images, their compensators and their labels.
+
+    Args:
+        source: selects and compresses images.
+        labeller: whose labels take room.
+        options: of the set.
+        teachers: M, the compensators of a round, where the method has compensators.
+        proxy: of methods that use one.
+    """
+
+    source: NaturalsSource
+    labeller: Labeller
+    options: SetOptions
+    teachers: int
+    proxy: ProxyModel | None = None
+
+    @property
+    def _per_round(self) -> int:
+        return self.teachers if self.options.method.has_compensators else 0
+
+    def fill(self, room: int, least: int) -> tuple[Compressed, Split]:
+        """Return the natural images that fit into ``room`` bytes, at most all pictures, and the split.
+
+        Raises:
+            UserError: where they are fewer than ``least``.
+        """
+        classes = len(self.source.context.data.classes)
+        found = self._search(room - self.labeller.view_bytes)
+        count = len(found.targets) if found else 0
+        if found is None or count < least:
+            smaller = " or a smaller labels.share" if self.options.labels.kind == "views" else ""
+            raise UserError(
+                f"ipc={self.options.ipc}: {count} naturals fit beside the labels, fewer than the {classes} classes; "
+                f"choose a larger ipc{smaller}"
+            )
+        rounds = count // classes if self._per_round else 0
+        return found, Split(classes, rounds, self._per_round, count - rounds * classes)
+
+    def _beside(self, count: int) -> int:
+        """Return the bytes that belong to ``count`` natural images: compensators, class numbers, labels of images."""
+        data = self.source.context.data
+        classes = len(data.classes)
+        rounds = count // classes * self._per_round
+        soft = 2 * classes * (count + rounds * classes) if self.options.labels.kind == "static" else 0
+        return rounds * math.prod(data.train.shape) + (2 if classes > 256 else 1) * count + soft
+
+    def _search(self, room: int) -> Compressed | None:
+        source, method = self.source, self.options.method
+        pictures, expected = len(source.context.data.train), source.bytes_an_image()
+        counts = range(1, pictures + 1)
+        most = max(1, bisect_right(counts, room, key=lambda count: self._beside(count) + math.ceil(expected * count)))
+        naturals = source.select(method, min(pictures, math.ceil(_SPARE * most)), self.proxy)
+        search, best = CountSearch(most, pictures), None
+        for _ in range(_ATTEMPTS):
+            tried = source.compress(Naturals(naturals.images[: search.count], naturals.targets[: search.count]))
+            size = self._beside(search.count) + tried.nbytes
+            if size <= room:
+                best = tried
+                if size > 0.99 * room or not tried.sheets:
+                    break
+            if not search.narrow(size, room):
+                break
+            if search.count > len(naturals.targets):  # this method's images compress better than random ones
+                naturals = source.select(method, min(pictures, math.ceil(_SPARE * search.count)), self.proxy)
+        return best

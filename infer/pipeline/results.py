@@ -1,0 +1,56 @@
+"""What result.json says of a set and of the machine."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from infer.distilled import DistilledSet
+from infer.pipeline.assemble import Assembler
+from infer.pipeline.invocation import typed_command
+from infer.pipeline.options import DistillOptions
+
+
+def set_facts(assembler: Assembler, options: DistillOptions, distilled: DistilledSet, size: int) -> dict[str, Any]:
+    """Describe a set whose file has ``size`` bytes."""
+    data, classes = assembler.context.data, len(distilled.classes)
+    views = distilled.mixed_views
+    return {
+        "dataset": data.name,
+        "classes": classes,
+        "train_pictures": data.train.targets.bincount(minlength=classes).tolist(),
+        "test_pictures": data.test.targets.bincount(minlength=classes).tolist(),
+        "method": options.method.name,
+        "ipc": options.ipc,
+        "seed": options.seed,
+        "published": options.published,
+        "labels": options.labels.kind,
+        "budget": {
+            **{key: value for key, value in asdict(options.budget).items() if key != "choices"},
+            "label_share": options.labels.share,
+        },
+        "recipe": {**asdict(options.recipe.student), "mixing": options.mixing.kind},
+        "command": typed_command(),
+        "bytes": asdict(distilled.ledger(options.ipc, data.train_bytes, size)),
+        "images": {
+            "natural_per_class": len(distilled.naturals) / classes,
+            "naturals": distilled.natural_targets.bincount(minlength=classes).tolist(),
+            "compensators": len(distilled.compensators),
+            "composed_per_class": len(distilled.pairs) // classes,
+            "views": views.count if views else 0,
+        },
+        "teachers": {t.name: {"accuracy": t.accuracy, "seconds": t.seconds} for t in assembler.teachers},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine, and the peak of the memory."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    threads = torch.get_num_threads()
+    return {"gpu": gpu, "cpu_threads": threads, "torch": torch.__version__, "peak_bytes": peak}

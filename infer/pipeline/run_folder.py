@@ -1,0 +1,114 @@
+"""The folder of a run: its name, its identity, and what lies in it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from infer.core.errors import UserError
+from infer.core.extras import require
+from infer.core.files import read_json
+from infer.data import read_dataset
+from infer.methods.selection import require_enough
+from infer.models.options import BackboneOptions
+from infer.pipeline.assemble import split_by_images
+from infer.pipeline.compare import missing_rows
+from infer.pipeline.options import BaseOptions, DistillOptions, SearchOptions
+from infer.pipeline.search import require_held_out
+from infer.training.context import Context
+from infer.training.options import rank
+from infer.training.teachers import require_teachers
+
+log = logging.getLogger("infer")
+
+Backbones = Mapping[str, BackboneOptions]
+
+FILE, RESULT, ARRAYS = "distilled.safetensors", "result.json", "report_arrays.safetensors"
+
+
+def run_name(options: DistillOptions) -> str:
+    """Return the name of a run's folder, <method>-ipc<N>."""
+    return f"{options.method.name}-ipc{options.ipc}"
+
+
+def context_of(options: BaseOptions, backbones: Backbones) -> Context:
+    """Read the data and check the devices of a run."""
+    options.trainer.require()
+    if rank() > 0:
+        log.setLevel(logging.WARNING)
+    dataset = options.dataset
+    return Context(read_dataset(dataset), options.augment, dataset.balanced, options.trainer, backbones)
+
+
+def identity(options: BaseOptions) -> dict[str, Any]:
+    """Return the options that decide what a run creates, by the names of version 0.1.
+
+    Where it is written, which loggers watch, on what machine it runs and what it is compared with are not among them.
+    """
+    content = asdict(options)
+    for key in ("output", "logger", "trainer", "dataset", "distill", "published", "report", "tune", "dry_run"):
+        content.pop(key, None)
+    if content.get("search") == asdict(SearchOptions()):
+        del content["search"]
+    content["students"].pop("sources")
+    content.get("source", {}).pop("path", None)
+    return {**content, "labels": options.labels.identity}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that may start: its options are checked and its data are read.
+
+    Args:
+        options: of the run.
+        context: its data, networks and devices.
+        place: the folder it would have to itself.
+        settings: its identity.
+    """
+
+    options: DistillOptions
+    context: Context
+    place: Path
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def prepare(cls, options: DistillOptions, backbones: Backbones) -> Run:
+        """Check everything that can be checked before something is trained.
+
+        Raises:
+            UserError: for what cannot be created.
+            ModuleNotFoundError: for a logger or a report whose library is not installed.
+        """
+        require(*options.logger, *(("matplotlib", "jinja2") if options.report.language else ()))
+        if not missing_rows(options, []):
+            raise UserError(
+                f"students.sources={options.students.sources}: no row of its own with labels={options.labels.kind}; "
+                "choose distilled, random or real too"
+            )
+        context = context_of(options, backbones)
+        if options.budget.by == "images":
+            classes, teachers = len(context.data.classes), len(options.teachers.backbones)
+            split = split_by_images(options.set_options(options.method), classes, teachers)
+            require_enough(context.data, split.naturals)
+        if options.budget.choices.values:
+            require_held_out(context.data, options.search.held_out)
+        require_teachers(context, options.teachers.backbones, options.students.backbones)
+        names = options.teachers.backbones + options.students.backbones
+        used = {name: asdict(context.backbone(name)) for name in names}
+        settings = context.identity(**identity(options), backbones=used)
+        place = Path(options.output, "distill", context.data.name, run_name(options), f"seed{options.seed}")
+        return cls(options, context, place, settings)
+
+    def result(self, folder: Path) -> dict[str, Any] | None:
+        """Return the result in ``folder``; None where it, or its file, is missing."""
+        return read_json(folder / RESULT) if (folder / FILE).is_file() else None
+
+    def is_finished(self, folder: Path, result: Mapping[str, Any] | None) -> bool:
+        """Return whether ``result`` has every row, and every number of the report, that the options ask for."""
+        if result is None or missing_rows(self.options, result["students"]):
+            return False
+        analysed = (folder / ARRAYS).is_file() and "real_coded" in result.get("evidence", {})
+        return analysed or not self.options.report.language

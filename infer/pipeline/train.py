@@ -1,0 +1,150 @@
+"""A run of train.py: a teacher, or a student on random pictures or on a distilled file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from infer.core.errors import UserError
+from infer.core.files import digest, reserve_folder
+from infer.data import Splits
+from infer.distilled import DistilledSet, load
+from infer.models.weights import frozen, load_weights
+from infer.pipeline.assemble import Assembler
+from infer.pipeline.options import TrainOptions
+from infer.pipeline.run_folder import Backbones, context_of, identity
+from infer.pipeline.set_options import RANDOM
+from infer.report import tracking
+from infer.training.context import Context
+from infer.training.students import Student, student_in_folder
+from infer.training.teachers import (
+    require_above_chance,
+    require_network,
+    require_teachers,
+    teacher_folder,
+    teacher_in_folder,
+)
+from infer.training.training_set import TrainingSet
+
+log = logging.getLogger("infer")
+
+
+def train(options: TrainOptions, backbones: Backbones) -> dict[str, Any]:
+    """Train one classifier as ``options`` say; return its result."""
+    name = options.backbone.name
+    distilled = load(options.source.path or "") if options.source.kind == "distilled" else None
+    context = context_of(options, {**backbones, name: options.backbone})
+    require_network(context, name)
+    if options.source.kind == "real":
+        return _train_teacher(options, context)
+    if distilled is not None:
+        _require_fit(distilled, context.data, options.source.path)
+        title = f"distilled-{digest(distilled.to_bytes())}"
+        teachers = _named_teachers(context, distilled) if distilled.header.labels == "dynamic" else []
+    else:
+        title = f"random-ipc{options.ipc}-{options.labels.kind}"
+        distilled, teachers = _random_set(options, context, title)
+    return _train_student(options, context, _Source(title, distilled, teachers))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a student is trained on: its title in paths, the set, and the teachers of dynamic labels."""
+
+    title: str
+    distilled: DistilledSet
+    teachers: Sequence[nn.Module]
+
+
+def _train_teacher(options: TrainOptions, context: Context) -> dict[str, Any]:
+    """Train a teacher, or find it trained."""
+    name, recipe, data = options.backbone.name, options.recipe.teacher, context.data
+    folder = teacher_folder(context, name, recipe, options.seed, options.output)
+    title = f"{data.name}-{name}-seed{options.seed}"
+    with tracking.loggers(options.logger, folder, title, "teacher", [data.name, name], identity(options)) as loggers:
+        ready = replace(context, loggers=loggers)
+        teacher = teacher_in_folder(ready, name, recipe, options.seed, options.output)
+        facts = {"accuracy": teacher.accuracy, "seconds": teacher.seconds}
+        assert teacher.file is not None
+        tracking.log_teacher(loggers, data.name, name, teacher.file, facts)
+    return {**facts, "file": str(teacher.file)}
+
+
+def _random_set(options: TrainOptions, context: Context, title: str) -> tuple[DistilledSet, list[nn.Module]]:
+    """Create the set of random pictures, labelled as ``options`` say."""
+    teachers = []
+    if options.labels.kind != "hard":
+        chosen = options.teachers
+        require_teachers(context, chosen.backbones, [])
+        teachers = [
+            teacher_in_folder(context, name, options.recipe.teacher, chosen.seed, options.output)
+            for name in chosen.backbones
+        ]
+        require_above_chance(context, teachers, chosen.margin)
+    place = Path(options.output, "train", context.data.name, options.backbone.name, title, f"set{options.seed}")
+    folder = reserve_folder(place, context.identity(**identity(options)))
+    with context.lock(folder / ".lock", str(folder)):
+        order = context.data.picks(options.seed)
+        assembler = Assembler(context, options.set_options(RANDOM), order, teachers, None, folder)
+        return assembler.create(), assembler.networks
+
+
+def _train_student(options: TrainOptions, context: Context, source: _Source) -> dict[str, Any]:
+    """Train a student on a set, or find it trained."""
+    name, data, distilled = options.backbone.name, context.data, source.distilled
+    settings = context.identity(file=digest(distilled.to_bytes()), **identity(options))
+    place = Path(options.output, "train", data.name, name, source.title, f"seed{options.seed}")
+    folder = reserve_folder(place, settings)
+    recipe, dynamic = options.recipe.student, distilled.header.labels == "dynamic"
+    steps = recipe.steps_of(len(distilled), len(source.teachers), dynamic)
+    student = Student(f"{name}-{source.title}", name, recipe, options.mixing, steps, options.seed)
+    title = f"{data.name}-{name}-{source.title}-seed{options.seed}"
+    tags = [data.name, name, options.source.kind]
+    with (
+        context.lock(folder / ".lock", str(folder)),
+        tracking.loggers(options.logger, folder, title, "student", tags, settings) as loggers,
+    ):
+        ready = replace(context, loggers=loggers)
+        training_set = TrainingSet.of_set(distilled, source.teachers)
+        result: Mapping[str, Any] = student_in_folder(ready, student, training_set, folder)
+    log.info("Student %s on %s: test accuracy %.2f %% (%s)", name, source.title, 100 * result["accuracy"], folder)
+    return dict(result)
+
+
+def _require_fit(distilled: DistilledSet, data: Splits, path: str | None) -> None:
+    """Raise :class:`UserError` where the set's images or classes are not those of the data."""
+    shape, expected = tuple(distilled.naturals.shape[1:]), (data.channels, data.side, data.side)
+    if len(distilled.classes) != len(data.classes) or shape != expected:
+        raise UserError(
+            f"source.path={path}: holds {len(distilled.classes)} classes of images {shape}, but dataset="
+            f"{data.name} has {len(data.classes)} classes of images {expected}; give the dataset it was made from"
+        )
+    for own, other in zip(distilled.classes, data.classes, strict=True):
+        if own != other:
+            raise UserError(
+                f"source.path={path}: has the class {own} where dataset={data.name} has {other}; give the dataset it "
+                "was made from"
+            )
+
+
+def _named_teachers(context: Context, distilled: DistilledSet) -> list[nn.Module]:
+    """Load the teachers that a file with dynamic labels names."""
+    teachers = []
+    for name, (file, known) in distilled.header.provenance.get("files", {}).items():
+        path = Path(file)
+        if not path.is_file() or digest(path.read_bytes()) != known:
+            raise UserError(
+                f"{file}: the teacher {name} that the file's dynamic labels need is missing or another than it was; "
+                "restore it, run where outputs/ is, or distil again"
+            )
+        network = context.network(name)
+        load_weights(network, path)
+        teachers.append(frozen(network))
+    if not teachers:
+        raise UserError("source.path: the file's labels are dynamic, but it names no teachers; distil again")
+    return teachers

@@ -1,0 +1,124 @@
+"""Lightning callbacks: seeds, progress, measurements, checkpoints."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from infer.core.files import write_bytes
+from infer.core.progress import ProgressLines
+from infer.models.classifier import Classifier
+
+
+class SeededSteps(Callback):
+    """Seed torch before each step from the seed and the step, so that a resumed run draws as the unbroken one would.
+
+    Processes draw differently unless ``same_on_all``.
+    """
+
+    def __init__(self, seed: int, same_on_all: bool) -> None:
+        self.seed = seed
+        self.same_on_all = same_on_all
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Seed the step."""
+        rank = 0 if self.same_on_all else trainer.global_rank
+        drawn = ((self.seed * 1_000_003 + trainer.global_step) * 4099 + rank) % 2**63  # torch takes no more
+        # Not torch.manual_seed: without a GPU it records a stack trace for a later one, which takes 3 ms per step.
+        torch.default_generator.manual_seed(drawn)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(drawn)
+
+
+class StageBar(RichProgressBar):
+    """Lightning's bar, titled by the stage instead of the epoch."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(refresh_rate=10)
+        self.stage = stage
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return self.stage
+
+
+class PlainProgress(Callback):
+    """Progress where there is no terminal to draw a bar on."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Start at the step of a resumed run."""
+        self.lines = ProgressLines(self.stage, trainer.max_steps, trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Update; the first process reports for all."""
+        if trainer.is_global_zero:
+            self.lines.update(trainer.global_step)
+
+
+class AccuracyCurve(Callback):
+    """Measure the accuracy of a student ten times during its training, for loggers and for pruning.
+
+    It does not change the training: weights and statistics stay, and each step is seeded on its own.
+
+    Args:
+        images, targets: the test pictures, uint8 [N, ch, H, W], and their classes.
+        report: called with the step and the accuracy.
+    """
+
+    def __init__(self, images: Tensor, targets: Tensor, report: Callable[[int, float], None] | None) -> None:
+        self.images, self.targets, self.report = images, targets, report
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """Measure after each tenth of the steps."""
+        step = trainer.global_step
+        if step % math.ceil(trainer.max_steps / 10):
+            return
+        assert isinstance(module, Classifier)
+        module.eval()
+        with torch.no_grad():
+            logits = torch.cat([module(images.to(module.device)) for images in self.images.split(500)])
+        module.train()
+        accuracy = (logits.argmax(dim=-1).cpu() == self.targets.cpu()).float().mean().item()
+        for logger in trainer.loggers:
+            logger.log_metrics({f"student/{module.name}/accuracy": accuracy}, step=step)
+        if self.report:
+            self.report(step, accuracy)
+
+
+class Stopwatch(Callback):
+    """Measure the seconds of training, including those of earlier, stopped processes."""
+
+    def __init__(self, before: float) -> None:
+        self.before = before
+        self.started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return self.before + time.perf_counter() - self.started
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the seconds for a resumed run."""
+        checkpoint["seconds"] = self.seconds
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Write checkpoints as every file of a run: whole or absent, synced to disk, with an error that names the path."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write through a temporary file."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_bytes(Path(path), buffer.getvalue())

@@ -1,0 +1,42 @@
+"""Networks by name: of a file backbone/<name>.yaml in the user's folder, and of timm."""
+
+import json
+
+from conftest import TINY, files
+
+from infer.cli import schema
+from infer.pipeline.run_folder import Run
+
+MINE = """\
+name: mine
+model: convnet
+options: {depth: 2, width: 8, norm: batch}
+"""
+
+
+def test_a_network_in_a_folder_of_ones_own_is_known_by_its_name(command, tmp_path):
+    (tmp_path / "own" / "backbone").mkdir(parents=True)
+    (tmp_path / "own" / "backbone" / "mine.yaml").write_text(MINE)
+    words = [f"output={tmp_path / 'out'}", *TINY, "teachers.backbones=[mine]", "teachers.margin=-1", "ipc=2"]
+    words += ["students.seeds=1", "students.sources=[distilled]"]
+    done = command("distill.py", "--config-dir", str(tmp_path / "own"), *words)
+    assert done.returncode == 0, done.stderr
+    (file,) = files(tmp_path)
+    assert [*json.loads((file.parent / "result.json").read_text())["teachers"]] == ["mine"]
+    known = json.loads((file.parent / "settings.json").read_text())["backbones"]
+    options = {"depth": 2, "width": 8, "norm": "batch"}
+    assert known["mine"] == {"name": "mine", "model": "convnet", "stem": "auto", "options": options}
+    assert (tmp_path / "out" / "train" / "digits" / "mine" / "seed0" / "teacher.safetensors").is_file()
+    without = command("distill.py", *words)
+    assert without.returncode == 2
+    assert without.stderr.startswith("error: backbone=mine: unknown; choose one of ")
+
+
+def test_a_network_that_no_file_describes_is_timms(config):
+    options = config("distill", "teachers.backbones=[convnet_narrow,resnet10t]", "ipc=3")
+    own = schema.backbones(options)
+    assert [*own] == ["convnet_narrow"]
+    run = Run.prepare(options, own)
+    timms = {"name": "resnet10t", "model": "resnet10t", "stem": "auto", "options": {}}
+    assert run.settings["backbones"]["resnet10t"] == timms
+    assert type(run.context.network("resnet10t")).__module__.startswith("timm.")

@@ -1,0 +1,132 @@
+"""A user's mistake is one line, and leaves no file behind."""
+
+import shutil
+
+import pytest
+import torch
+
+import infer
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["dataset=foo"], "dataset=foo: unknown; choose one of cifar10, cifar100, digits"),
+        (["labels=foo"], "labels=foo: unknown; choose one of dynamic, hard, static"),
+        (["typo=3"], "typo=3: unknown; choose one of budget, dataset, distill, dry_run, ipc"),
+        (["recipe.student.stpes=4"], "recipe.student.stpes=4: unknown; did you mean recipe.student.steps "),
+        (["method=infer_plus", "method.options.easiest=2"], "method.options.easiest=2.0: must lie between 0 and 1"),
+        (["method=rded", "method.options.crops=few"], "method.options.crops=few: must be a number"),
+        (["method=rded", "method.options.crop=3"], "method.options.crop=3: unknown; did you mean method.options.crops"),
+        (
+            ["method=infer_plus", "method.options.easiest.x=1"],
+            "method.options.easiest.x=1: unknown; did you mean easiest? choose one of easiest",
+        ),
+        (["students.backbones.x=1"], "students.backbones.x: students.backbones is a list; give"),
+        (["tune.trials=5"], "tune.trials=5: no study is asked for; add tune=default"),
+        (["method.options.easiest=0.2"], "method.options.easiest=0.2: unknown; there is none to choose"),
+        (
+            ["method=random", "+method.options.easiest=0.2"],
+            "method.options.easiest=0.2: no option of method=random; it has none",
+        ),
+        (
+            ["students.sources=[random_static]"],
+            "students.sources=['random_static']: no row of its own with labels=static",
+        ),
+        (["budget.choices.budget.quality=[400]"], "budget.quality=400: must lie between 0 and 100"),
+        (
+            ["labels=views", "budget.choices.mixing.alpha=[0.2,0.8]"],
+            "budget.choices.mixing.alpha=[0.2, 0.8]: changes nothing with labels=views",
+        ),
+        (["budget.choices.labels.share=[]"], "budget.choices.labels.share=[]: give one value or more"),
+        (
+            ["budget.choices.budget.by=[images]"],
+            "budget.choices.budget.by=[images]: unknown; did you mean budget.choices.budget.quality",
+        ),
+        (["ipc=ten"], "ipc=ten: Value 'ten' of type 'str' could not be converted to Integer"),
+        (["ipc=0"], "ipc=0: must lie between 1 and"),
+        (["dataset=image_folder"], "dataset.root: has no value; give dataset.root=<value>"),
+        (["mixing.kind=mixip"], "mixing.kind=mixip: unknown; did you mean mixup? choose"),
+        (["recipe.student.steps=5", "recipe.student.epochs=5"], "give one of them"),
+        (["ipc=["], "no viable alternative"),
+        (["teachers.backbones=[]"], "give one or more backbones"),
+        (["dataset.name=a/b"], "no slash"),
+        (["students.backbones=[]"], "students.backbones=[]: give one or more"),
+        (["recipe.ufc.lr=-1"], "recipe.ufc.lr=-1.0: must lie between"),
+        (["dataset=image_folder", "dataset.root=null"], "dataset.root=null: give the folder"),
+        (["logger=[wandb,typo]"], "logger=typo: unknown; choose one of csv, tensorboard, wandb"),
+        (["trainer.strategy=fsdp"], "trainer.strategy=fsdp: unknown; choose one of auto, ddp, ddp_spawn"),
+    ],
+)
+def test_a_mistake_in_the_command_is_one_line_and_creates_nothing(command, tmp_path, overrides, says):
+    done = command("distill.py", f"output={tmp_path / 'out'}", *overrides)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_streamed_picture_that_cannot_be_read_is_one_line(command, pictures, tmp_path):
+    """A worker reads it in the middle of a teacher's training."""
+    root = tmp_path / "pictures"
+    shutil.copytree(pictures, root)
+    victim = root / "train" / "flat" / "0.png"
+    victim.write_bytes(victim.read_bytes()[:50])
+    words = [f"dataset.root={root}", "dataset=image_folder", "dataset.image_size=16", "dataset.stream=true"]
+    words += ["dataset.mean=[0.5,0.5,0.5]", "dataset.std=[0.2,0.2,0.2]", "trainer=cpu", f"output={tmp_path / 'out'}"]
+    done = command("train.py", *words)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {victim}: cannot be read as a picture; mend it or take it away\n"
+
+
+def test_a_mistake_found_later_is_one_line_too(command, tmp_path):
+    done = command("train.py", f"output={tmp_path / 'out'}", "backbone=timm", "backbone.model=resnet81")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: backbone=resnet81: unknown; did you mean ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["ipc=1"], r"ipc=1: too small to split between 10 classes and 1 teachers; .* works is ipc=2"),
+        (["teachers.backbones=[resnet81]"], "backbone=resnet81: unknown"),
+        (["recipe.student.epochs=null", "students.backbones=[resnet81]"], "backbone=resnet81: unknown"),
+        (["teachers.backbones=[convnext_atto]"], "has no BatchNorm"),
+        (["students.backbones=[vit_tiny_patch16_224]"], "backbone=vit_tiny_patch16_224: does not take images of 1 x 8"),
+        (["trainer.devices=2"], "trainer.devices=2: needs trainer.strategy=ddp_spawn"),
+        (["trainer=gpu"], "trainer.accelerator=gpu: no GPU"),
+        (["trainer=cluster"], "trainer.strategy=ddp: needs 2 processes .* there are none; on one machine trainer=ddp"),
+        (["trainer=ddp", "trainer.nodes=2"], "trainer.nodes=2: needs trainer=cluster, started by torchrun"),
+        (["dataset.channels=3"], "dataset.channels=3: the pictures of digits have 1"),
+        (["output=/dev/null/out"], r"/dev/null/out.* cannot be (written|read|locked)"),
+        (["dataset=image_folder", "dataset.root=/nowhere"], "dataset.root=/nowhere: no such folder"),
+        (["ipc=200"], "ipc: asks for .* train pictures, but there are 1438"),
+    ],
+)
+def test_a_mistake_that_needs_the_data_or_the_machine_to_be_seen_is_one_line(run, tmp_path, overrides, says):
+    if overrides == ["trainer=gpu"] and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(infer.UserError, match=says) as error:
+        run("distill", *overrides)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_teacher_near_chance_is_refused(run):
+    with pytest.raises(infer.UserError, match=r"teachers.backbones=convnet_narrow: its test accuracy .* near chance"):
+        run("distill", "recipe.teacher.epochs=1", "recipe.teacher.lr=0.00001")
+
+
+def test_values_may_be_in_any_script(command, tmp_path):
+    own = ["dataset=image_folder", f"output={tmp_path}"]
+    done = command("distill.py", *own, f"dataset.root={tmp_path}/写真", "dataset.name=部品", "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    assert f"root: {tmp_path}/写真" in done.stdout
+    assert "name: 部品" in done.stdout
+    done = command("distill.py", *own, f"dataset.root='{tmp_path}/写真 (é)'", "--cfg", "job")  # quoted by hand
+    assert f"root: {tmp_path}/写真 (é)" in done.stdout
+    done = command("distill.py", "-m", *own, f"dataset.root={tmp_path}/甲,{tmp_path}/乙")
+    assert f"dataset.root={tmp_path}/乙: no such folder" in done.stderr

@@ -1,0 +1,149 @@
+"""Checks of option objects, and copies with other values."""
+
+import copy
+from dataclasses import FrozenInstanceError, asdict, dataclass, field
+from typing import Annotated
+
+import pytest
+
+from infer.core.checks import Choice, Range, check, replaced
+from infer.core.errors import UserError
+from infer.core.options import BudgetOptions, LabelOptions, MixingOptions, UFCOptions
+from infer.data import DatasetOptions
+from infer.pipeline.options import BaseOptions, RecipeOptions, TrainOptions
+from infer.training.options import InputOptions, StudentOptions, TrainerOptions
+
+
+def refusal(options, at: str = "") -> str:
+    with pytest.raises(UserError) as caught:
+        check(options, at)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (UFCOptions(steps=0), "k.steps=0: must lie between 1 and 10000000"),
+        (UFCOptions(steps=10**7 + 1), "k.steps=10000001: must lie between 1 and 10000000"),
+        (UFCOptions(lr=-0.1), "k.lr=-0.1: must lie between 1e-09 and 100"),
+        (UFCOptions(lr=float("nan")), "k.lr=nan: must be a number between 1e-09 and 100"),
+        (UFCOptions(lr=float("inf")), "k.lr=inf: must be a number between 1e-09 and 100"),
+        (UFCOptions(bn_weight="1"), "k.bn_weight=1: must be a number between 0 and 1000000.0"),
+        (UFCOptions(jitter=True), "k.jitter=True: must be a number between 0 and 1024"),
+        (UFCOptions(steps=2.5), "k.steps=2.5: must be a whole number"),
+        (UFCOptions(steps=None), "k.steps=None: must be a whole number"),
+        (UFCOptions(resized_crop="half"), "k.resized_crop=half: must be a number between 0.01 and 1"),
+        (BudgetOptions(fill=1), "k.fill=1: must be true or false"),
+        (BudgetOptions(fill="no"), "k.fill=no: must be true or false"),
+        (LabelOptions(candidates=True), "k.candidates=True: must be a whole number"),
+        (StudentOptions(epochs=None, steps=10.0), "k.steps=10.0: must be a whole number"),
+        (DatasetOptions(root=3), "k.root=3: must be text"),
+        (DatasetOptions(name=None), "k.name=None: must be text"),
+        (UFCOptions(resized_crop=0.0), "k.resized_crop=0.0: must lie between 0.01 and 1"),
+        (BudgetOptions(quality=101), "k.quality=101: must lie between 0 and 100"),
+        (BudgetOptions(codec="avfi"), "k.codec=avfi: unknown; did you mean avif? choose one of avif, jpeg, webp"),
+        (BudgetOptions(by="files"), "k.by=files: unknown; choose one of bytes, images"),
+        (LabelOptions(candidates=3), "k.candidates=3: unknown; choose one of 1, 16, 2, 256, 4"),
+        (MixingOptions(kind="mixpu"), "k.kind=mixpu: unknown; did you mean mixup?"),
+        (MixingOptions(natural_ratio=1.01), "k.natural_ratio=1.01: must lie between 0 and 1"),
+        (TrainerOptions(devices=0), "k.devices=0: must lie between 1 and 4096"),
+        (StudentOptions(steps=10), "k.epochs=400 and k.steps=10: give one of them, and null for the other"),
+        (StudentOptions(epochs=None), "k.epochs=None and k.steps=None: give one of them"),
+        (StudentOptions(epochs=-1), "k.epochs or steps=-1: must lie between 1 and 100000000"),
+        (InputOptions(mixing=MixingOptions(alpha=0.0)), "k.mixing.alpha=0.0: must lie between 0.001 and 1000.0"),
+        (RecipeOptions(ufc=UFCOptions(steps=0)), "k.ufc.steps=0: must lie between 1 and"),
+        (DatasetOptions(root="x", mean=[0.5, 0.5], std=[0.2, 0.2]), "k.mean=[0.5, 0.5]: give mean and std a value"),
+        (DatasetOptions(root="x", mean=[0.5, 2.0, 0.5]), "k.mean=[0.5, 2.0, 0.5]: must lie between 0 and 1"),
+        (DatasetOptions(root="x", std=[0.5, float("nan"), 0.5]), "k.std=[0.5, nan, 0.5]: must be a number between"),
+    ],
+)
+def test_a_value_out_of_its_range_or_choices_is_refused_in_one_line(options, message):
+    assert refusal(options, "k.").startswith(message)
+
+
+def test_values_at_the_ends_of_a_range_and_none_are_taken():
+    check(UFCOptions(steps=1, lr=100, jitter=0, resized_crop=1, bn_weight=0))
+    check(UFCOptions(resized_crop=None))
+    check(BudgetOptions(quality=0))
+    check(BudgetOptions(quality=100))
+    check(BaseOptions(dataset=DatasetOptions(root="folder")))
+
+
+@dataclass(frozen=True)
+class Inner:
+    share: Annotated[float | None, Range(0, 1)] = None
+    names: Annotated[list[str], Choice("a", "b")] = field(default_factory=lambda: ["a"])
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+    count: Annotated[int, Range(1, 9)] = 5
+    weights: dict[str, float] = field(default_factory=lambda: {"x": 1.0})
+    title: str = "t"
+
+
+def test_each_entry_of_a_list_is_checked():
+    check(Outer(Inner(names=["a", "b"])))
+    assert refusal(Outer(Inner(names=["a", "c"]))).startswith("inner.names=c: unknown; choose one of a, b")
+
+
+def test_values_are_replaced_at_dotted_keys_and_the_original_is_not_changed():
+    options = BaseOptions()
+    before = copy.deepcopy(options)
+    changed = replaced(options, {"recipe.ufc.lr": 0.5, "recipe.student.steps": 10, "ipc": 7, "budget.codec": "avif"})
+    assert (changed.recipe.ufc.lr, changed.recipe.student.steps, changed.ipc) == (0.5, 10, 7)
+    assert changed.budget.codec == "avif"
+    assert changed.recipe.ufc == UFCOptions(lr=0.5)
+    assert changed.recipe.teacher is options.recipe.teacher
+    assert options == before
+    assert type(changed) is BaseOptions
+    assert replaced(options, {}) is options
+
+
+def test_replacing_a_key_of_a_mapping_leaves_the_original_mapping():
+    options = Outer()
+    changed = replaced(options, {"weights.x": 2.0})
+    assert (changed.weights, options.weights) == ({"x": 2.0}, {"x": 1.0})
+
+
+def test_a_whole_number_becomes_a_float_and_other_types_are_refused():
+    changed = replaced(BaseOptions(), {"recipe.ufc.lr": 1})
+    assert (changed.recipe.ufc.lr, type(changed.recipe.ufc.lr)) == (1.0, float)
+    for key, value, message in (
+        ("recipe.ufc.steps", 1.5, "recipe.ufc.steps=1.5: must be int, as 1000 is"),
+        ("recipe.ufc.steps", "ten", "recipe.ufc.steps=ten: must be int, as 1000 is"),
+        ("recipe.ufc.steps", True, "recipe.ufc.steps=True: must be int, as 1000 is"),
+        ("recipe.ufc.lr", True, "recipe.ufc.lr=True: must be float, as 0.25 is"),
+        ("budget.fill", 1, "budget.fill=1: must be bool, as False is"),
+    ):
+        with pytest.raises(UserError) as caught:
+            replaced(BaseOptions(), {key: value})
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("recipe.ufc.stpes", "recipe.ufc.stpes=1: unknown; did you mean steps?"),
+        ("recipe.studnet.steps", "recipe.studnet.steps=1: unknown; did you mean student?"),
+        ("ipc.deeper", "ipc.deeper=1: unknown; there is none to choose"),
+    ],
+)
+def test_a_key_that_names_no_field_is_refused_with_the_nearest_field(key, message):
+    with pytest.raises(UserError) as caught:
+        replaced(BaseOptions(), {key: 1})
+    assert str(caught.value).startswith(message)
+
+
+def test_option_objects_are_frozen_and_checks_do_not_change_them():
+    options = TrainOptions(dataset=DatasetOptions(root="folder"))
+    before = asdict(options)
+    check(options)
+    assert asdict(options) == before
+    for frozen, name in ((options, "ipc"), (options.recipe.ufc, "steps"), (options.budget, "codec")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(frozen, name, 3)
+    assert asdict(options) == before
+    assert TrainOptions().recipe.ufc == UFCOptions()

@@ -1,0 +1,91 @@
+"""Budgets in bytes: the file on disk is never larger, and hardly smaller."""
+
+from collections import Counter
+
+import pytest
+from conftest import files
+
+import infer
+from infer.pipeline import assemble
+from infer.pipeline.byte_budget import ByteBudget
+from infer.pipeline.labelling import Labeller
+from infer.training.compensators import Compensators
+
+
+@pytest.mark.parametrize("method", ["infer_plus", "random", "herding", "k_center", "rded", "sre2l"])
+def test_the_file_of_every_method_fits_and_the_baseline_is_as_large(run, tmp_path, method):
+    # JPEG, whose blocks are these tiles: AVIF's size jumps by a quarter where a further column of them crosses a block.
+    words = [f"method={method}", "budget=coded", "budget.codec=jpeg", "labels=views", "labels.share=0.1", "ipc=20"]
+    words += ["students.seeds=1", "labels.candidates=1", "labels.proxy_steps=20"]
+    words += ["method.options.steps=20"] if method == "sre2l" else []
+    result = run("distill", *words, "students.sources=[distilled,random]")
+    (file,) = files(tmp_path)
+    assert 0.95 * result["bytes"]["budget"] < file.stat().st_size == result["bytes"]["file"]
+    assert result["bytes"]["file"] <= result["bytes"]["budget"] == 20 * 10 * 64
+    ours, baseline = result["students"]
+    assert 0.97 * ours["bytes"] < baseline["bytes"] <= ours["bytes"]
+    made = infer.load(file)
+    assert len(made) == made.mixed_views.count == result["images"]["views"] == 128
+    assert len(made.naturals) > 40
+    assert made.label_bytes == 128 * 10
+    assert made.payload + result["bytes"]["header"] == result["bytes"]["file"]
+    assert {path.name for path in (file.parent / "images").iterdir()} == {"naturals.png", "views.png"}
+    image, label = made[5]
+    assert image.shape == (1, 8, 8)
+    assert label.sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("ipc", [7, 12])
+def test_naturals_beside_compensators_fill_the_budget(run, ipc):
+    result = run("distill", "budget=raw", f"ipc={ipc}", "students.sources=[distilled]", "students.seeds=1")
+    sizes, images = result["bytes"], result["images"]
+    rounds = min(images["naturals"])
+    assert images["compensators"] == rounds > 0
+    assert sum(images["naturals"]) > 10 * rounds
+    assert 0 <= sizes["budget"] - sizes["file"] < 400  # an image with its label, and what is spared for the header
+
+
+def test_a_file_of_chosen_mixed_views_fits(run):
+    words = ["method=infer_plus", "students.seeds=1", "students.sources=[distilled]", "labels.proxy_steps=20"]
+    for ipc in (12, 13):
+        sizes = run("distill", *words, "budget=raw", f"ipc={ipc}")["bytes"]
+        assert sizes["budget"] - 300 < sizes["file"] <= sizes["budget"] == ipc * 640
+
+
+@pytest.mark.parametrize(
+    ("words", "sets", "optimised"),
+    [
+        (["method=infer", "budget=raw"], 1, 1),
+        (["method=infer_plus", "labels.proxy_steps=5"], 2, 0),  # the proxy model's training set is a set of its own
+    ],
+    ids=["static", "views"],
+)
+def test_a_header_longer_than_expected_gets_its_room_before_anything_is_optimised(
+    run, tmp_path, monkeypatch, words, sets, optimised
+):
+    calls = Counter()
+    for kind, name in ((Compensators, "optimise"), (Labeller, "label"), (ByteBudget, "fill")):
+        monkeypatch.setattr(kind, name, counted(calls, name, getattr(kind, name)))
+    monkeypatch.setattr(assemble, "_SLACK", -2000)
+    result = run("distill", *words, "ipc=20", "students.sources=[distilled]", "students.seeds=1")
+    (file,) = files(tmp_path)
+    assert result["bytes"]["budget"] - 400 < file.stat().st_size <= result["bytes"]["budget"] == 20 * 640
+    assert result["bytes"]["header"] > 500  # hundreds of bytes that the first try gave to images
+    assert calls["fill"] >= 2 * sets
+    assert (calls["label"], calls["optimise"]) == (sets, optimised)
+
+
+def counted(calls: Counter, name: str, function):
+    def call(*args, **options):
+        calls[name] += 1
+        return function(*args, **options)
+
+    return call
+
+
+def test_too_few_bytes_for_a_natural_of_every_class_are_an_error(run):
+    for method in ("random", "herding", "infer"):
+        with pytest.raises(
+            infer.UserError, match=r"^ipc=4: \d naturals fit beside the labels, fewer than the 10 class"
+        ):
+            run("distill", f"method={method}", "budget=raw", "ipc=4")

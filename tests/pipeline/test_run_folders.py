@@ -1,0 +1,120 @@
+"""The folder of a run: what decides it, what is found in it again, and what version 0.1 left there."""
+
+import json
+import shutil
+
+import pytest
+from conftest import files
+
+import infer
+from infer.cli import schema
+from infer.core.files import read_json, read_tensors
+from infer.core.sources import SOURCES
+from infer.pipeline.run_folder import Run
+
+TEACHER = {"batch": 64, "optimizer": "nesterov", "lr": 0.1, "weight_decay": 0.0005, "schedule": "one_cycle"}
+STUDENT = {"batch": 64, "optimizer": "adamw", "lr": 0.01, "weight_decay": 0.01, "schedule": "one_cycle"}
+CONVNET = {"depth": 3, "width": 32, "norm": "batch"}
+SHARED = {
+    "data": "644c00adcaa936d6",
+    "crop": 1,
+    "flip": False,
+    "resized_crop": None,
+    "precision": "32-true",
+    "ipc": 5,
+    "seed": 0,
+    "teachers": {"backbones": ["convnet_narrow"], "seed": 0, "margin": 0.1},
+    "students": {"backbones": ["convnet_narrow"], "seeds": 2},
+    "recipe": {
+        "teacher": {**TEACHER, "epochs": 4, "min_steps": 0},
+        "ufc": {"steps": 20, "lr": 0.25, "bn_weight": 1.0, "first_weight": 10.0, "jitter": 1, "resized_crop": None},
+        "student": {**STUDENT, "epochs": None, "steps": 20, "real_epochs": 1, "temperature": 4.0},
+    },
+    "mixing": {"kind": "mixup", "alpha": 0.8, "natural_ratio": None},
+    "backbones": {"convnet_narrow": {"name": "convnet_narrow", "model": "convnet", "stem": "auto", "options": CONVNET}},
+}
+CHOICES = {
+    "budget": {"codec": None, "quality": None},
+    "labels": {"share": None, "candidates": None, "mixing": None},
+    "mixing": {"alpha": None, "natural_ratio": None},
+}
+BUDGET = {"codec": None, "quality": 50, "per_class": "uniform", "choices": CHOICES}
+LABELS = {"space": "logits", "share": 0.1, "mixing": "cutmix", "candidates": 1, "scout": 1500}
+
+VERSION_0_1 = {
+    "ipc=5": {
+        **SHARED,
+        "budget": {"by": "images", "fill": False, **BUDGET},
+        "labels": {"kind": "static", **LABELS},
+        "method": {"name": "infer", "compensators": True, "options": {}},
+    },
+    "ipc=5 method=random budget=raw labels=views labels.smooth_noise=8 dataset.imbalance=40 dataset.balanced=true": {
+        **SHARED,
+        "data": "447597fd7ceb7307",
+        "balanced": True,
+        "budget": {"by": "bytes", "fill": True, **BUDGET},
+        "labels": {"kind": "views", **LABELS, "compensators": 8},  # by which name 0.1 called smooth noise
+        "method": {"name": "random", "compensators": False, "options": {}},
+    },
+}
+"""The settings.json that version 0.1 wrote for the command in small (TINY), by its further words."""
+
+
+def prepared(config, *words: str) -> Run:
+    options = config("distill", *words)
+    return Run.prepare(options, schema.backbones(options))
+
+
+@pytest.mark.parametrize("words", VERSION_0_1, ids=["static", "views"])
+def test_a_finished_run_of_version_0_1_is_found_again(config, run, words, tmp_path):
+    place = prepared(config, *words.split()).place
+    method = VERSION_0_1[words]["method"]["name"]
+    assert place == tmp_path / "outputs" / "distill" / "digits" / f"{method}-ipc5" / "seed0"
+    place.mkdir(parents=True)
+    (place / "settings.json").write_text(json.dumps(VERSION_0_1[words]))
+    (place / "distilled.safetensors").touch()
+    rows = [{"backbone": "convnet_narrow", "source": source} for source in SOURCES]
+    (place / "result.json").write_text(json.dumps({"students": rows}))
+    found = run("distill", *words.split(), "dry_run=true")
+    assert found == {"state": "finished", "folder": str(place)}
+
+
+@pytest.mark.parametrize("words", VERSION_0_1, ids=["static", "views"])
+def test_settings_have_the_keys_and_names_of_version_0_1(config, words):
+    assert json.loads(json.dumps(prepared(config, *words.split()).settings)) == VERSION_0_1[words]
+
+
+def test_given_moments_are_settings_and_leave_the_place(config):
+    plain = prepared(config, "ipc=4")
+    given = prepared(config, "ipc=4", "dataset.mean=[0.1]", "dataset.std=[0.9]")
+    assert plain.place == given.place
+    assert {**plain.settings, "moments": [[pytest.approx(0.1)], [pytest.approx(0.9)]]} == given.settings
+
+
+def test_rows_come_to_a_finished_table_and_none_is_trained_again(run, tmp_path):
+    words = ["ipc=5", "students.seeds=1"]
+    before = run("distill", *words, "students.sources=[random,distilled]")
+    file = files(tmp_path)[0]
+    written = file.stat().st_mtime_ns
+    shutil.rmtree(file.parent / "students")  # so that no student of the first time can be read
+    after = run("distill", *words, "students.sources=[distilled,distilled_hard,random_hard]")
+    assert [row["source"] for row in after["students"]] == ["distilled", "distilled_hard", "random", "random_hard"]
+    assert [row for row in after["students"] if row in before["students"]] == before["students"]
+    assert {key: after[key] for key in ("bytes", "images", "teachers")} == {
+        key: before[key] for key in ("bytes", "images", "teachers")
+    }
+    assert files(tmp_path) == [file]
+    assert file.stat().st_mtime_ns == written
+    shown = run("distill", *words, "students.sources=[distilled]")
+    assert shown == after
+    plain = run("distill", *words, "students.sources=[distilled_plain,random_plain,random_images,real]")
+    sources = [row["source"] for row in plain["students"]]
+    assert sources == [s for s in SOURCES if s != "random_static"]  # labels are static: that row is random's
+    assert {"label_robust", "augmentation_robust"} <= set(plain["scores"]["convnet_narrow"])
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    for name, read in (("result.json", read_json), ("u.safetensors", read_tensors)):
+        (tmp_path / name).write_bytes(b'{"seed": ')
+        with pytest.raises(infer.UserError, match=rf"{name}: cannot be read .*; remove it"):
+            read(tmp_path / name)

@@ -1,0 +1,151 @@
+"""report.html: every number from result.json, both languages complete, and nothing fetched."""
+
+import json
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+from reading_pages import assert_numbers_are_those_of, assert_page_is_self_contained
+from tiny_analysis import CLASSES, STORED, inputs
+
+from infer.core.sources import SOURCES
+from infer.report import page, pictures
+from infer.report.analysis import REPORTED, ReportArrays, analyse
+from infer.report.options import ReportOptions
+from infer.report.page import lookup
+from infer.report.verdict import decide
+
+REPORT = Path(__file__).parents[2] / "infer" / "report"
+
+DATA = {
+    "classes": CLASSES,
+    "train": 300,
+    "test": 200,
+    "validation": None,
+    "smallest_class": 90,
+    "largest_class": 110,
+    "side": 8,
+    "notes": ["train/flat/3.png: cannot be read"],
+    "alike_across": 2,
+    "files": 500,
+    "formats": {"PNG": 400, "JPEG": 100},
+    "modes": {"L": 500},
+    "smallest": [20, 30],
+    "largest": [60, 80],
+    "commonest": [40, 40],
+}
+
+
+def row(source: str) -> dict:
+    scores = {"accuracy_mean": 0.9, "accuracy_std": 0.01, "balanced_accuracy": 0.89, "macro_f1": 0.88}
+    facts = {"recall": [0.9, 0.8, 0.7], "seeds": 2, "seconds": 3.5, "steps": 100, "bytes": 4321}
+    return {"backbone": "net", "source": source, **scores, **facts}
+
+
+@cache
+def analysed(kind: str) -> tuple[dict, ReportArrays]:
+    return analyse(inputs(kind))
+
+
+def finished(kind: str, options: ReportOptions, **other: object) -> dict:
+    """The content of a result.json with the analysis of a tiny set."""
+    found, _ = analysed(kind)
+    choice = {"labels.share": 0.1, "naturals": STORED, "labels": 40, "accuracy": 0.8, "seconds": 2.0}
+    result = {
+        "dataset": "stripes",
+        "method": "infer",
+        "ipc": 10,
+        "classes": 3,
+        "command": "python distill.py dataset=stripes",
+        "labels": "views",
+        "budget": {"codec": "webp"},
+        "bytes": {"file": 4567, "real": 19200, "budget": 1920},
+        "students": [row(source) for source in SOURCES],
+        "teachers": {"teacher": {"accuracy": 0.8}},
+        "seconds": {"teachers": 10.0, "distill": 5.0, "assemble": 1.0},
+        "choices": [choice, {**choice, "labels.share": 0.2}],
+        "hardware": {"peak_bytes": 10**9},
+        "data": DATA,
+        "evidence": {"student": "net", "seeds": 2, "real_coded": 9000, **found},
+        **other,
+    }
+    return {**result, **decide(result, options)}
+
+
+def written(kind: str, folder: Path, language: str = "en", **other: object) -> tuple[dict, str]:
+    """The result as JSON holds it, and its page."""
+    result = json.loads(json.dumps(finished(kind, ReportOptions(language), **other)))
+    page.write(result, analysed(kind)[1], inputs(kind).distilled, folder / "report.html")
+    return result, (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("kind", ["composed", "views", "stored"])
+def test_every_number_of_the_page_is_in_result_json(kind, language, tmp_path):
+    result, html = written(kind, tmp_path, language)
+    assert_numbers_are_those_of(result, html)
+    assert_page_is_self_contained(html)
+    assert f'<html lang="{language}">' in html
+    assert "kuro 黒" in html
+    mistakes = sum(each["shown"] for each in result["evidence"]["classes"])
+    assert html.count("<figcaption>→") == mistakes > 0
+    rows = len(CLASSES) * (2 if kind != "stored" else 1)
+    assert html.count("<img") == mistakes + rows + (kind != "stored")  # and one of the compensators
+
+
+def test_parts_without_content_are_left_out(tmp_path):
+    """A run that tried no settings, streamed data without files, uncompressed images."""
+    data = {**DATA, "files": None, "alike_across": None, "notes": []}
+    result, html = written("composed", tmp_path, choices=[], data=data, budget={"codec": None})
+    assert_numbers_are_those_of(result, html)
+    assert "data.formats" not in html
+    assert "choices.0" not in html
+    assert "WEBP" not in html
+    assert "Near-duplicates are not searched for" in html
+
+
+def test_names_are_escaped(tmp_path):
+    _, html = written("composed", tmp_path, dataset="<script>alert(1)</script>")
+    assert "<script>" not in html
+
+
+def test_both_languages_have_every_text():
+    def keys(content: dict, above: str = "") -> set[str]:
+        return {
+            key
+            for name, value in content.items()
+            for key in (keys(value, f"{above}{name}.") if isinstance(value, dict) else [f"{above}{name}"])
+        }
+
+    texts = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in (REPORT / "texts").glob("*.toml")}
+    assert set(texts) == {"en", "ja"}
+    assert keys(texts["en"]) == keys(texts["ja"])
+    template = (REPORT / "page.html.j2").read_text(encoding="utf-8")
+    used = set(re.findall(r't\("([a-z_.]+[a-z])"', template))
+    assert used <= keys(texts["en"])
+    columns = {name for names in re.findall(r"head\(\[(.*?)\]\)", template) for name in re.findall(r'"(\w+)"', names)}
+    assert {f"column.{name}" for name in columns} <= keys(texts["en"])
+    for key in keys(texts["en"]):  # the same numbers in both
+        numbers = [sorted(set(re.findall(r"n\('([^']+)'", lookup(texts[language], key)))) for language in texts]
+        assert numbers[0] == numbers[1], key
+
+
+def test_the_sources_have_titles_in_every_language():
+    for path in (REPORT / "texts").glob("*.toml"):
+        assert set(tomllib.loads(path.read_text(encoding="utf-8"))["source"]) == set(SOURCES)
+    assert set(REPORTED) < set(SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("composed", {"naturals", "compensators", "composed", "round0"}),
+        ("views", {"naturals", "compensators", "composed", "round0", "views"}),
+        ("stored", {"naturals"}),
+    ],
+)
+def test_the_images_of_a_set_are_those_it_has(kind, names, tmp_path):
+    pictures.draw(inputs(kind).distilled, tmp_path / "images")
+    assert {file.name for file in (tmp_path / "images").iterdir()} == {f"{name}.png" for name in names}

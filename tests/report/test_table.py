@@ -1,0 +1,80 @@
+"""The comparison on screen."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from infer.core.sources import SOURCES
+from infer.report import table
+
+
+def result(pictures: tuple[int, ...] = (50, 50)) -> dict:
+    def row(source: str) -> dict:
+        scores = {"accuracy_mean": 0.912, "accuracy_std": 0.004, "balanced_accuracy": 0.9, "macro_f1": 0.89}
+        facts = {"recall": [0.9, 0.456], "seeds": 2, "seconds": 5.0, "bytes": 123456}
+        return {
+            "backbone": "convnet_narrow",
+            "source": source,
+            **scores,
+            **facts,
+            "steps": 400 if source == "real" else 100,
+        }
+
+    return {
+        "dataset": "digits",
+        "method": "infer",
+        "ipc": 10,
+        "labels": "views",
+        "train_pictures": list(pictures),
+        "images": {"natural_per_class": 5.0, "compensators": 10, "composed_per_class": 30},
+        "bytes": {"budget": 6400, "file": 9876, "real": 92032},
+        "students": [row(source) for source in SOURCES],
+        "recipe": {"batch": 64, "epochs": None, "steps": 100, "mixing": "mixup"},
+        "published": {"convnet_narrow": 93.0, "resnet18": 95.0},
+        "scores": {"convnet_narrow": {"improvement": 0.1, "label_robust": 0.3456}},
+        "teachers": {"a": {"accuracy": 0.8}},
+    }
+
+
+def shown(content: dict, width: int) -> str:
+    output = io.StringIO()
+    Console(file=output, width=width).print(table.comparison(content))
+    return output.getvalue()
+
+
+def test_every_row_of_a_table_is_one_line_at_110_columns():
+    printed = shown(result(), 110)
+    for title in SOURCES.values():
+        (line,) = [line for line in printed.splitlines() if f" {title} " in line]
+        assert "convnet_narrow" in line
+        assert "123,456 │ 91.2 ± 0.4 │       2.5" in line
+    assert "rarest" not in printed
+
+
+def test_imbalanced_classes_have_scores_of_their_own():
+    printed = shown(result((50, 20)), 200)
+    assert "rarest class %" in printed
+    assert "90.0 │       89.0 │           45.6" in printed
+
+
+def test_the_lines_below_the_table(capsys):
+    table.show(result())
+    printed = capsys.readouterr().out
+    assert "Recipe of every student: batch 64, steps 100, mixing mixup" in printed
+    assert "100 or 400 steps taken" in printed
+    assert "convnet_narrow: published 93.0 %, here 91.2 %, difference -1.8" in printed
+    assert "resnet18" not in printed
+    assert "DD-Ranking label-robust score of convnet_narrow: 0.346" in printed
+    assert "augmentation-robust" not in printed
+    assert "The best teacher is 11.2 points less accurate" in printed
+
+
+def test_good_teachers_need_no_warning():
+    assert table.teachers_lines({**result(), "teachers": {"a": {"accuracy": 0.9}}}) == []
+
+
+@pytest.mark.parametrize("labels", ["static", "hard"])
+def test_only_mixed_views_are_not_mixed_again(labels):
+    assert "mixed views" in table.recipe_line(result())
+    assert "mixed views" not in table.recipe_line({**result(), "labels": labels})

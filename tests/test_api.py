@@ -1,0 +1,163 @@
+"""The public API as a caller uses it: from arrays to an evaluated student, with the optional libraries blocked."""
+
+import dataclasses
+import inspect
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+import infer
+
+BLOCKED = ("hydra", "omegaconf", "wandb", "optuna", "matplotlib", "tensorboard")
+
+RUN_BLOCKED = f"""
+import importlib.metadata, runpy, sys
+
+blocked = {BLOCKED}
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"{{name}} is blocked", name=name)
+
+def from_name(cls, name, find=importlib.metadata.Distribution.from_name.__func__):
+    if name.replace("-core", "").lower() in blocked:  # torchmetrics asks for matplotlib's version, then imports it
+        raise importlib.metadata.PackageNotFoundError(name)
+    return find(cls, name)
+
+importlib.metadata.Distribution.from_name = classmethod(from_name)
+sys.meta_path.insert(0, Blocker())
+sys.path.insert(0, {str(ROOT)!r})
+runpy.run_path({str(ROOT / "examples" / "from_python.py")!r}, run_name="__main__")
+"""
+
+
+def test_the_example_runs_without_the_optional_libraries(tmp_path):
+    """Arrays -> teachers -> both methods -> save -> load -> student -> scores; chance is 10 %."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_BLOCKED], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["infer", "infer_plus"]
+    for line in lines:
+        assert float(re.search(r"-> ([\d.]+) %", line)[1]) > 85
+    assert {path.name for path in tmp_path.iterdir()} == {"digits-infer.safetensors", "digits-infer_plus.safetensors"}
+
+
+def test_every_public_name_is_documented():
+    for name in set(infer.__all__) - {"__version__"}:
+        found = getattr(infer, name)
+        text = inspect.getdoc(found)
+        assert text, name
+        if inspect.isfunction(found):
+            for section in ("Args:", "Returns:", "Example:"):
+                assert section in text, f"{name} lacks {section}"
+
+
+@pytest.fixture(scope="module")
+def data() -> infer.Splits:
+    draw = np.random.default_rng(0)
+    images, labels = draw.integers(0, 256, (80, 1, 8, 8), dtype=np.uint8), np.arange(80) % 4
+    return infer.Splits.from_arrays(images[:60], labels[:60], images[60:], labels[60:])
+
+
+@pytest.fixture(scope="module")
+def teachers(data) -> list[torch.nn.Module]:
+    return infer.train_teachers(data, ["convnet_narrow"], epochs=1)
+
+
+def test_teachers_are_frozen_modules_of_pixel_levels(data, teachers):
+    (teacher,) = teachers
+    assert isinstance(teacher, torch.nn.Module)
+    assert not teacher.training
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert teacher(data.test.images).shape == (20, 4)
+    scores = infer.evaluate(teacher, data.test)
+    right = (teacher(data.test.images).argmax(1) == data.test.targets).float().mean().item()
+    assert scores.accuracy == pytest.approx(right)
+    assert len(scores.recall) == 4
+
+
+def test_own_networks_serve_as_teachers_and_stay_as_they_are(data):
+    torch.manual_seed(0)
+    own = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(288, 4)
+    )
+    own.train()
+    options = infer.SetOptions.of_method("infer", ufc=infer.UFCOptions(steps=2), augment=infer.AugmentOptions(crop=1))
+    small = infer.distill(data, [own], ipc=3, options=options)
+    assert len(small.compensators) == 2  # K = floor(3 * 4 / (4 + 1)) rounds, a compensator each
+    assert len(small) == 2 * 4 * 2
+    assert own.training
+    assert all(parameter.requires_grad for parameter in own.parameters())
+
+
+def test_the_same_seed_gives_the_same_set_and_leaves_torchs_generator_alone(data, teachers):
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    first, second = (infer.distill(data, teachers, ipc=3, method="random", seed=1) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first.to_bytes() == second.to_bytes()
+    other = infer.distill(data, teachers, ipc=3, method="random", seed=2)
+    assert not torch.equal(first.naturals, other.naturals)
+
+
+def test_progress_is_shown_only_when_asked_for(data):
+    """In a process of its own, because pytest has log handlers."""
+    code = """
+import numpy as np, infer
+images, labels = np.zeros((40, 1, 8, 8), dtype=np.uint8), np.arange(40) % 4
+data = infer.Splits.from_arrays(images, labels, images, labels)
+infer.train_teachers(data, ["convnet_narrow"], epochs=1, progress={})
+"""
+    for progress in (False, True):
+        words = [sys.executable, "-c", code.replace("{}", str(progress))]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600, check=True)
+        assert ("Training teacher convnet_narrow (1 epochs" in done.stdout) == progress
+        assert not done.stderr
+
+
+def test_a_student_trains_on_a_file_alone(data, teachers, tmp_path):
+    path = tmp_path / "small.safetensors"
+    infer.distill(data, teachers, ipc=3, method="random").save(path)
+    student = infer.train_student(infer.load(path), "convnet_narrow", steps=3)
+    assert not student.training
+    assert student(data.test.images).shape == (20, 4)
+    assert {p.name for p in tmp_path.iterdir()} == {"small.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda data, teachers: infer.distill(data, teachers, method="inferr"), "method=inferr: unknown; did you mean"),
+        (lambda data, teachers: infer.distill(data, []), r"teachers=\[\]: give one or more"),
+        (lambda data, teachers: infer.distill(data, teachers, ipc=0), "ipc=0: must lie between"),
+        (lambda data, teachers: infer.distill(data, teachers, ipc=1), "ipc=1: too small to split"),
+        (lambda data, teachers: infer.distill(data, [torch.nn.Flatten()]), r"teachers\[0\]: has 64 classes"),
+        (lambda data, teachers: infer.distill(data, [torch.nn.Linear(3, 4)]), r"teachers\[0\]: does not classify"),
+        (lambda data, teachers: infer.train_teachers(data, ["resnet181"]), "backbone=resnet181: unknown; did you mean"),
+        (lambda data, teachers: infer.train_teachers(data, ["convnet"], epochs=-1), "epochs=-1: must lie between"),
+        (
+            lambda data, teachers: infer.distill(
+                data, teachers, method="infer", options=infer.SetOptions.of_method("random")
+            ),
+            "method=infer: the options are those of method=random",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line(data, teachers, call, told):
+    with pytest.raises(infer.UserError, match=told) as caught:
+        call(data, teachers)
+    assert "\n" not in str(caught.value)
+
+
+def test_options_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        infer.UFCOptions().steps = 3
