@@ -114,7 +114,12 @@ def _folder_times(root: str | None) -> tuple[int, ...]:
 @lru_cache(maxsize=1)
 def _read(options: DatasetOptions, folder_times: tuple[int, ...]) -> Splits:
     """Read the data set of ``options``; ``folder_times`` are a part of the cache key."""
-    splits = _source_splits(options)
+    try:
+        splits = _source_splits(options)
+    except UserError as error:  # of an argument of read_folder, which is a key here
+        raise UserError(
+            f"dataset.{error}" if str(error).startswith(("root=", "test_fraction=")) else str(error)
+        ) from error
     if options.mean is not None and options.std is not None:
         mean, std = (torch.tensor(values, dtype=torch.float32) for values in (options.mean, options.std))
         splits = replace(splits, given_moments=(mean, std))

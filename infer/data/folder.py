@@ -37,16 +37,16 @@ def folder_splits(name: str, root: Path, decoder: Decoder, test_fraction: float 
         UserError: if a split or a class has no readable picture, or more than 1 % of the pictures cannot be read.
     """
     if not root.is_dir():
-        raise UserError(f"dataset.root={root}: no such folder; give one with train/<class>/ and test/<class>/ pictures")
+        raise UserError(f"root={root}: no such folder; give one with train/<class>/ and test/<class>/ pictures")
     has_train = (root / "train").is_dir()
     test_root = _test_root(root) if has_train else None
     if has_train and test_root is None:
-        raise UserError(f"dataset.root={root}: has train/ but no test/; add test/<class>/, or put <class>/ in root")
+        raise UserError(f"root={root}: has train/ but no test/; add test/<class>/, or put <class>/ in root")
     train_root = root / "train" if has_train else root
     classes = _class_folders(train_root)
     if len(classes) < 2:
         found = f"one class, {classes[0]}" if classes else "no class folders"
-        raise UserError(f"dataset.root={root}: {found} in {train_root}; two or more folders of pictures are needed")
+        raise UserError(f"root={root}: {found} in {train_root}; two or more folders of pictures are needed")
     train_files = _files(train_root, classes)
     if test_root is None:
         share = required_fraction(name, test_fraction)
@@ -104,7 +104,7 @@ def _files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
         if Path(name).suffix.lower() in SUFFIXES
     ]
     if not files:
-        raise UserError(f"dataset.root={root}: no pictures in it; known are {', '.join(sorted(SUFFIXES))}")
+        raise UserError(f"root={root}: no pictures in it; known are {', '.join(sorted(SUFFIXES))}")
     return files
 
 
@@ -127,9 +127,7 @@ def _test_files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     else:
         rows, unknown = [], set(_class_folders(root)) - set(classes)
     if unknown:
-        raise UserError(
-            f"dataset.root={root.parent}: {root.name}/ has classes that train/ lacks: {', '.join(sorted(unknown))}"
-        )
+        raise UserError(f"root={root.parent}: {root.name}/ has classes that train/ lacks: {', '.join(sorted(unknown))}")
     return [(root / "images" / row[0], number[row[1]]) for row in rows] if rows else _files(root, classes)
 
 
@@ -144,7 +142,7 @@ def _read(
     images, readable = _decoded([file for file, _ in files], decoder)
     bad = [str(file) for (file, _), fine in zip(files, readable, strict=True) if not fine]
     if len(bad) > _MAX_UNREADABLE * len(files):
-        raise UserError(f"dataset.root={root}: {len(bad)} of {len(files)} pictures cannot be read: {_first_few(bad)}")
+        raise UserError(f"root={root}: {len(bad)} of {len(files)} pictures cannot be read: {_first_few(bad)}")
     kept = torch.tensor(readable)
     _require_all(root, targets[kept], classes)
     notes = (f"{len(bad)} of {len(files)} pictures in {root} skipped, unreadable: {_first_few(bad)}",) if bad else ()
@@ -164,7 +162,7 @@ def _require_all(root: Path, targets: Tensor, classes: Sequence[str]) -> None:
     """Refuse a split in which a class has no picture."""
     missing = [c for c, count in zip(classes, targets.bincount(minlength=len(classes)), strict=True) if not count]
     if missing:
-        raise UserError(f"dataset.root={root}: no readable picture of {_first_few(missing)}")
+        raise UserError(f"root={root}: no readable picture of {_first_few(missing)}")
 
 
 def _first_few(names: Sequence[str]) -> str:

@@ -202,8 +202,8 @@ def required_fraction(name: str, test_fraction: float | None) -> float:
     """Return ``test_fraction``; raise :class:`UserError` if it is missing for data without a test split."""
     if test_fraction is None:
         raise UserError(
-            f"dataset.test_fraction=null: {name} has no test split of its own; give the share of each class to hold "
-            "out, such as dataset.test_fraction=0.2"
+            f"test_fraction=null: {name} has no test split of its own; give the share of each class to hold "
+            "out, such as 0.2"
         )
     return test_fraction
 

@@ -90,9 +90,11 @@ class DistilledSet(ComposedSet, Dataset[tuple[Tensor, Tensor]]):
         if not indices.ndim:
             return self.__getitems__([int(indices)])[0]
         images, labels = self.images(indices), self.soft_labels(indices)
-        if self.transform is not None:
-            images = torch.stack([self.transform(image) for image in images])
-        return images, labels
+        if self.transform is None:
+            return images, labels
+        changed = [self.transform(image) for image in images]
+        tensors = all(isinstance(image, Tensor) for image in changed)
+        return torch.stack(changed) if tensors else changed, labels
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, Tensor]]:
         """Return several items, composed as one batch; :class:`torch.utils.data.DataLoader` calls it."""

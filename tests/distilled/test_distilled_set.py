@@ -104,6 +104,7 @@ def test_a_transform_reaches_indexing_only():
     assert torch.equal(flipped.images(torch.arange(len(dataset))), images)
     assert torch.equal(flipped.with_transform(None)[3][0], images[3])
     assert dataset.with_transform(lambda image: "anything")[0][0] == "anything"
+    assert dataset.with_transform(lambda image: "anything")[:2][0] == ["anything", "anything"]
 
 
 def test_attributes_of_the_set():
