@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from infer.core.errors import UserError
-from infer.core.extras import missing_extra
+from infer.core.extras import needed_by
 from infer.core.version import __version__
 
 if TYPE_CHECKING:
@@ -80,12 +80,8 @@ def __getattr__(name: str) -> Any:
     home = next((home for home, names in _HOMES.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module 'infer' has no attribute {name!r}")
-    try:
+    with needed_by(f"infer.{name}"):
         return getattr(import_module(home), name)
-    except ModuleNotFoundError as error:
-        if missing := missing_extra(error, f"infer.{name}"):
-            raise missing from error
-        raise
 
 
 def __dir__() -> list[str]:

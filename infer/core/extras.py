@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from infer.core.errors import UserError
@@ -32,6 +34,17 @@ def missing_extra(error: Exception, what: str) -> UserError | None:
             cure = f"python -m pip install 'infer-distillation[{extra}]'"
             return MissingExtraError(f"{what}: needs {library}, which is not installed; {cure}")
     return None
+
+
+@contextmanager
+def needed_by(what: str) -> Iterator[None]:
+    """Turn a missing library, imported in the block, into the error that names the extra which ``what`` needs."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if missing := missing_extra(error, what):
+            raise missing from error
+        raise
 
 
 def require(*libraries: str) -> None:

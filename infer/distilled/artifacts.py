@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from infer.core.errors import UserError
+from infer.core.extras import needed_by
 
 SCHEME = "wandb:"
 
@@ -21,10 +22,8 @@ def fetch(name: str) -> Path:
     Raises:
         UserError: if wandb is not installed, or the artifact cannot be downloaded or is no distilled file.
     """
-    try:
+    with needed_by(name):
         import wandb
-    except ModuleNotFoundError as error:
-        raise UserError(f"{name}: needs wandb; pip install 'infer-distillation[wandb]'") from error
     try:
         folder = Path(wandb.Api().artifact(name.removeprefix(SCHEME), type="distilled").download())
     except (wandb.Error, ValueError, OSError) as error:

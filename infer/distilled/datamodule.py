@@ -11,14 +11,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from infer.core.errors import UserError
+from infer.core.extras import needed_by
 from infer.distilled.dataset import DistilledSet
 from infer.distilled.reading import load
 
-try:
+with needed_by("infer.DistilledDataModule"):
     import pytorch_lightning as pl
-except ModuleNotFoundError as error:
-    cure = "pip install 'infer-distillation[train]'"
-    raise UserError(f"DistilledDataModule needs pytorch_lightning; {cure}") from error
 
 
 class DistilledDataModule(pl.LightningDataModule):
@@ -62,6 +60,8 @@ class DistilledDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         dataset = path_or_set if isinstance(path_or_set, DistilledSet) else load(path_or_set)
+        if dataset.header.labels == "dynamic":
+            raise UserError("labels=dynamic: the set has no labels of its own; its teachers label each batch")
         self.dataset = dataset.with_transform(transform) if transform is not None else dataset
         self.batch_size, self.num_workers = batch_size, num_workers
         self.classes = dataset.classes

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from infer.core.errors import UserError, choices
+from infer.core.extras import needed_by
 from infer.distilled.composing import ComposedSet
 
 _BATCH = 256
@@ -127,10 +128,8 @@ def _write_huggingface(dataset: ComposedSet, folder: Path) -> None:
 
 
 def _write_parquet(dataset: ComposedSet, folder: Path) -> None:
-    try:
+    with needed_by("format=parquet"):
         pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ModuleNotFoundError as error:
-        raise UserError("format=parquet: needs pyarrow; pip install 'infer-distillation[export]'") from error
     items = list(_items(dataset))
     columns = {
         "image": pyarrow.array([item.png for item in items], pyarrow.binary()),

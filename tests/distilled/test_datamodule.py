@@ -6,6 +6,7 @@ import timm
 import torch
 from distilled_sets import pool_set, views_set
 
+from infer.core.errors import UserError
 from infer.core.labels import distillation_loss
 from infer.distilled import DistilledDataModule, DistilledSet, Header
 
@@ -89,3 +90,8 @@ def test_a_plain_trainer_trains_a_timm_model(tmp_path):
     trainer.fit(student, datamodule=data)
     assert trainer.global_step == 2
     assert not torch.equal(student.network.fc.weight, before)
+
+
+def test_a_set_without_labels_of_its_own_is_refused():
+    with pytest.raises(UserError, match="labels=dynamic: the set has no labels of its own"):
+        DistilledDataModule(pool_set(labels="dynamic"))
