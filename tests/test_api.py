@@ -127,7 +127,7 @@ infer.train_teachers(data, ["convnet_narrow"], epochs=1, progress={})
 def test_a_student_trains_on_a_file_alone(data, teachers, tmp_path):
     path = tmp_path / "small.safetensors"
     infer.distill(data, teachers, ipc=3, method="random").save(path)
-    student = infer.train_student(infer.load(path), "convnet_narrow", steps=3)
+    student = infer.train_student(path, "convnet_narrow", steps=3)
     assert not student.training
     assert student(data.test.images).shape == (20, 4)
     assert {p.name for p in tmp_path.iterdir()} == {"small.safetensors"}
@@ -143,6 +143,9 @@ def test_a_student_trains_on_a_file_alone(data, teachers, tmp_path):
         (lambda data, teachers: infer.distill(data, [torch.nn.Flatten()]), r"teachers\[0\]: has 64 classes"),
         (lambda data, teachers: infer.distill(data, [torch.nn.Linear(3, 4)]), r"teachers\[0\]: does not classify"),
         (lambda data, teachers: infer.train_teachers(data, ["resnet181"]), "backbone=resnet181: unknown; did you mean"),
+        (lambda data, teachers: infer.train_teachers(data, ["convnet_narow"]), "did you mean convnet_narrow"),
+        (lambda data, teachers: infer.distill(data, teachers, options={"ipc": 3}), "must be an infer.SetOptions"),
+        (lambda data, teachers: infer.evaluate(teachers[0], data), "pictures: give pictures with their classes"),
         (lambda data, teachers: infer.train_teachers(data, ["convnet"], epochs=-1), "epochs=-1: must lie between"),
         (
             lambda data, teachers: infer.distill(
@@ -156,6 +159,10 @@ def test_a_mistake_is_one_line(data, teachers, call, told):
     with pytest.raises(infer.UserError, match=told) as caught:
         call(data, teachers)
     assert "\n" not in str(caught.value)
+
+
+def test_a_data_set_is_printed_in_one_line(data):
+    assert repr(data) == "Splits('arrays': 60 train, 20 test, 4 classes)"
 
 
 def test_options_are_frozen():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -10,8 +11,11 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from infer.core.checks import check
+from infer.core.errors import UserError, choices
 from infer.models.options import BackboneOptions
 from infer.pipeline.options import BaseOptions, DistillOptions, TrainOptions
 
@@ -68,9 +72,23 @@ def typed(config: DictConfig) -> Any:
         UserError: for a value out of range.
         OmegaConfBaseException: for a value that is missing or of another type.
     """
+    _require_known(config, "")
     options = OmegaConf.to_object(config)
     check(options)
     return options
+
+
+def _require_known(node: DictConfig, at: str) -> None:
+    """Raise :class:`UserError` for a key that its option class does not have: + lets OmegaConf add any."""
+    kind = OmegaConf.get_type(node)
+    known = [f"{at}{field.name}" for field in fields(kind)] if is_dataclass(kind) else None
+    for key in node:
+        name = f"{at}{key!s}"
+        below = node._get_node(key)
+        if known is not None and name not in known:
+            raise choices(name, node[key], known, given=name)
+        if isinstance(below, DictConfig) and not below._is_none() and not below._is_missing():
+            _require_known(below, f"{name}.")
 
 
 def backbones(options: BaseOptions) -> dict[str, BackboneOptions]:
@@ -84,6 +102,14 @@ def backbones(options: BaseOptions) -> dict[str, BackboneOptions]:
 
 
 def _backbone(name: str) -> BackboneOptions | None:
+    try:
+        return _read_backbone(name)
+    except (YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"backbone/{name}.yaml: {reason}") from error
+
+
+def _read_backbone(name: str) -> BackboneOptions | None:
     running = GlobalHydra.instance()
     if running.is_initialized():
         found = running.config_loader().repository.load_config(f"backbone/{name}")  # type: ignore[attr-defined]

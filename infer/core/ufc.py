@@ -11,6 +11,9 @@ statistics of the real data. For the natural images :math:`P = (x_1, ..., x_C)` 
         + \alpha \sum_l w_l \left( \lVert \mu_l(\tilde x) - \mu_l^{BN} \rVert_2
         + \lVert \sigma_l^2(\tilde x) - \sigma_l^{2,BN} \rVert_2 \right)
 
+Here alpha is ``bn_weight``, and w_l is ``first_weight`` for the first layer and 1 for the others. Each step also
+jitters the images, and u is rounded to what a file stores.
+
 Shapes: K rounds, C images per round, ch channels, H x W pixels. Images are in pixel *levels* (0 to 255), compensators
 in the teacher's *normalised* units (levels over 255 and the channel's std). Rounds do not interact: the gradient of the
 sum of their losses is, for each :math:`u`, that of its own round.

@@ -76,6 +76,9 @@ class Splits:
         names, parts = pictures_from_arrays(given, classes)
         return cls(name, names, parts["train"], parts["test"])
 
+    def __repr__(self) -> str:
+        return f"Splits({self.name!r}: {len(self.train)} train, {len(self.test)} test, {len(self.classes)} classes)"
+
     @property
     def channels(self) -> int:
         """Channels of a picture, 1 or 3."""

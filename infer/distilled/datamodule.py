@@ -24,6 +24,7 @@ class DistilledDataModule(pl.LightningDataModule):
 
     A batch is (images float32 [B, ch, H, W], normalised; labels float32 [B, C], probabilities at :attr:`temperature`),
     as ``infer.distillation_loss(logits, labels, temperature)`` takes it. The order is shuffled in each epoch.
+    Images are neither augmented nor mixed: mixed views are already, and for other sets the caller chooses.
 
     Args:
         path_or_set: a distilled file, by a name that :func:`infer.load` takes, or a :class:`infer.DistilledSet`.

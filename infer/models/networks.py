@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 import torch
 from torch import nn
 
 from infer.core.batch_norm import batch_norms
 from infer.core.errors import UserError, choices
-from infer.models.options import BackboneOptions, backbone
+from infer.models.options import NETWORKS, BackboneOptions, backbone
 
 SMALL_SIDE = 64
 """Images up to this side keep their resolution in the stem; stems for ImageNet shrink them by four first."""
@@ -85,7 +87,7 @@ def _constructed(chosen: BackboneOptions, classes: int, channels: int, side: int
     import timm
 
     if not timm.is_model(chosen.model):
-        raise choices("backbone", chosen.model, ["convnet", *_SHUFFLENETS, *timm.list_models()])
+        raise _unknown(chosen.model, timm.list_models())
     try:
         return timm.create_model(chosen.model, num_classes=classes, in_chans=channels, **chosen.options)
     except Exception as error:
@@ -96,6 +98,13 @@ def _constructed(chosen: BackboneOptions, classes: int, channels: int, side: int
             f"backbone={chosen.model}: its pretrained weights are not available ({reason}); connect, or put them into "
             "a file and name it in conf/backbone: options.pretrained_cfg_overlay.file"
         ) from error
+
+
+def _unknown(name: str, others: list[str]) -> UserError:
+    """Return the error for an unknown network: ours are listed, all are searched for near names."""
+    near = get_close_matches(name, [*NETWORKS, *_SHUFFLENETS, *others], n=3, cutoff=0.7)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return UserError(f"backbone={name}: unknown; {hint}choose one of {', '.join(NETWORKS)}, or a model of timm")
 
 
 def _replace_first_convolution(model: nn.Module, channels: int | None = None, stride: int | None = None) -> None:
@@ -117,10 +126,10 @@ def _replace_first_convolution(model: nn.Module, channels: int | None = None, st
     setattr(model.get_submodule(parent), leaf, replaced)
 
 
-def require_batch_norm(name: str, model: nn.Module) -> None:
-    """Raise :class:`UserError` where ``model`` has no BatchNorm statistics for a compensator to match."""
+def require_batch_norm(key: str, model: nn.Module) -> None:
+    """Raise :class:`UserError`, which begins with ``key``, where ``model`` has no BatchNorm statistics to match."""
     if not batch_norms(model):
         raise UserError(
-            f"teachers.backbones={name}: has no BatchNorm layer, whose statistics a compensator is matched to; "
+            f"{key}: has no BatchNorm layer, whose statistics a compensator is matched to; "
             "choose one that has, such as resnet18, mobilenetv2 or convnet"
         )

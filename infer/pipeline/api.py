@@ -44,8 +44,8 @@ def distill(
         data: the pictures; the test pictures only measure the teachers, for the record.
         teachers: modules of :func:`infer.train_teachers`, or networks of images normalised by ``data.moments``.
         ipc: images per class that may be stored; 10 if None.
-        method: ``infer`` (the paper) if None, ``infer_plus`` (ours), ``random``, ``herding``, ``k_center``, ``rded``
-            or ``sre2l``.
+        method: ``infer`` (the paper) if None, ``infer_plus`` (ours, which trains a proxy model first), ``random``,
+            ``herding``, ``k_center``, ``rded`` or ``sre2l``.
         seed: of the pictures, the compensators and the mixed views; 0 if None.
         options: everything else; :meth:`SetOptions.of_method` has a method's defaults. ``ipc`` and ``seed`` go first.
         trainer: devices and precision; a GPU if there is one, else the CPU.
@@ -81,9 +81,11 @@ def distill(
 
 def _options(ipc: int | None, method: str | None, seed: int | None, options: SetOptions | None) -> SetOptions:
     """Return the options, with the arguments that are not None in place of their values."""
-    if options and method and options.method.name != method:
-        raise UserError(f"method={method}: the options are those of method={options.method.name}; give one of them")
     chosen = options or SetOptions.of_method(method or "infer")
+    if not isinstance(chosen, SetOptions):
+        raise UserError(f"options={options!r}: must be an infer.SetOptions, as SetOptions.of_method returns it")
+    if method and chosen.method.name != method:
+        raise UserError(f"method={method}: the options are those of method={chosen.method.name}; give one of them")
     if chosen.labels.kind == "dynamic":
         raise UserError("labels.kind=dynamic: needs the files of its teachers; use the command infer-distill")
     given: dict[str, Any] = {"ipc": ipc, "seed": seed}
@@ -98,8 +100,10 @@ def _named(context: Context, teachers: Sequence[nn.Module], options: SetOptions)
     if not modules:
         raise UserError("teachers=[]: give one or more networks, such as infer.train_teachers(data, ['resnet18'])")
     named = [_teacher(context, module, f"teachers[{number}]") for number, module in enumerate(modules)]
-    for teacher in named if options.method.has_compensators or METHODS[options.method.name].needs_batch_norm else ():
-        require_batch_norm(teacher.name, teacher.network)
+    for number, teacher in (
+        enumerate(named) if options.method.has_compensators or METHODS[options.method.name].needs_batch_norm else ()
+    ):
+        require_batch_norm(f"teachers[{number}]", teacher.network)
     return named
 
 

@@ -53,7 +53,7 @@ class SetOptions:
         student: the training of the proxy model, and the temperature of labels.
         mixing: of the proxy model's batches.
         augment: of the mixed views, and of the proxy model's batches.
-        proxy_backbone: the proxy model's network.
+        proxy_backbone: the network of the proxy model, which ``infer_plus`` trains for ``labels.proxy_steps`` steps.
     """
 
     ipc: Annotated[int, Range(1, 10**6)] = 10
@@ -65,7 +65,7 @@ class SetOptions:
     student: StudentOptions = field(default_factory=StudentOptions)
     mixing: MixingOptions = field(default_factory=MixingOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
-    proxy_backbone: str = "convnet"
+    proxy_backbone: str = "convnet_narrow"
 
     @classmethod
     def of_method(cls, name: str, **changed: Any) -> SetOptions:

@@ -28,14 +28,12 @@ def evaluate(
         mean, std: float32 [ch] of pixels in 0 to 1.
 
     Raises:
-        UserError: where one of mean and std is given alone.
+        UserError: where one of mean and std is given without the other, or no pictures are given.
 
     Returns:
         Accuracy, balanced accuracy, macro F1 and the recall of each class, in 0 to 1.
 
-    Reference:
-        The scores are those of scikit-learn's accuracy_score, balanced_accuracy_score, f1_score(average="macro") and
-        recall_score.
+    Reference: scikit-learn's accuracy_score, balanced_accuracy_score, f1_score(average="macro") and recall_score.
 
     Example:
         >>> import numpy as np, infer
@@ -47,6 +45,8 @@ def evaluate(
         >>> infer.evaluate(AlwaysOne(), data.test).recall
         [0.0, 1.0, 0.0]
     """
+    if not isinstance(pictures, Pictures | Streamed):
+        raise UserError("pictures: give pictures with their classes, such as data.test")
     if (mean is None) != (std is None):
         raise UserError("mean, std: give both or neither")
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

@@ -54,7 +54,8 @@ class StudentOptions(OptimiserOptions):
         """Raise :class:`UserError` unless one of epochs and steps is given."""
         if (self.epochs is None) == (self.steps is None):
             raise UserError(
-                f"{at}epochs={self.epochs} and {at}steps={self.steps}: give one of them, and null for the other"
+                f"{at}epochs={self.epochs} and {at}steps={self.steps}: give one of them, and null for the other "
+                "(None in Python)"
             )
         Range(1, 10**8).check(f"{at}epochs or steps", self.epochs or self.steps or 0)
 

@@ -18,7 +18,7 @@ from infer.core.mixing import student_batch
 from infer.core.options import AugmentOptions, MixingOptions
 from infer.core.progress import reporting
 from infer.data import Pictures, Splits
-from infer.distilled import DistilledSet
+from infer.distilled import DistilledSet, load
 from infer.models.options import BackboneOptions
 from infer.models.student import StudentModule
 from infer.models.weights import save_weights
@@ -31,7 +31,7 @@ WEIGHTS = "student.safetensors"
 
 
 def train_student(
-    small: DistilledSet,
+    small: DistilledSet | str | Path,
     backbone: str | BackboneOptions,
     steps: int | None = None,
     seed: int = 0,
@@ -43,7 +43,7 @@ def train_student(
     """Train a student on a distilled set.
 
     Args:
-        small: the distilled set; its labels are static, hard, or of mixed views.
+        small: the distilled set, or its file; its labels are static, hard, or of mixed views.
         backbone: a name of ours or of timm's, or :class:`BackboneOptions`.
         steps: in place of the epochs of ``options``.
         seed: of the initial weights and of the batches.
@@ -66,6 +66,7 @@ def train_student(
         >>> small = infer.load("distilled.safetensors")  # doctest: +SKIP
         >>> student = infer.train_student(small, "resnet18", steps=2000)  # doctest: +SKIP
     """
+    small = small if isinstance(small, DistilledSet) else load(small)
     chosen, varied = options or StudentOptions(), inputs or InputOptions()
     chosen = chosen if steps is None else replace(chosen, epochs=None, steps=steps)
     context = _context(small, varied.augment, trainer or TrainerOptions())

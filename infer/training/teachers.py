@@ -119,7 +119,8 @@ def fit_teacher(
     batch = min(options.batch, len(train))
     length = len(train) // batch
     epochs = max(options.epochs, math.ceil(options.min_steps / length)) if options.epochs else 0
-    log.info("Training teacher %s (%d epochs of %d steps)", name, epochs, length)
+    why = f", for min_steps={options.min_steps}" if epochs > options.epochs else ""
+    log.info("Training teacher %s (%d epochs of %d steps%s)", name, epochs, length, why)
     module = TeacherModule(name, network, context.task(options, epochs * length))
     draw = partial(student_batch, len(train), 0, batch, None, seed)
     return module, context.fit(module, train, draw, seed, folder, "teacher") if epochs else 0.0
@@ -156,7 +157,7 @@ def teacher_folder(context: Context, name: str, options: TeacherOptions, seed: i
 def require_teachers(context: Context, teachers: Sequence[str], students: Sequence[str]) -> None:
     """Raise :class:`UserError` for unknown networks and teachers without BatchNorm, before anything is trained."""
     for name in teachers:
-        require_batch_norm(name, require_network(context, name))
+        require_batch_norm(f"teachers.backbones={name}", require_network(context, name))
     for name in students:
         require_network(context, name)
 

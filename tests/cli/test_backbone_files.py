@@ -40,3 +40,21 @@ def test_a_network_that_no_file_describes_is_timms(config):
     timms = {"name": "resnet10t", "model": "resnet10t", "stem": "auto", "options": {}}
     assert run.settings["backbones"]["resnet10t"] == timms
     assert type(run.context.network("resnet10t")).__module__.startswith("timm.")
+
+
+def test_a_backbone_file_that_cannot_be_read_is_one_line(command, tmp_path):
+    (tmp_path / "backbone").mkdir()
+    for content, says in (("name: [tiny\n", "while parsing"), ("name: tiny\ndepth: 3\n", "'depth' not in")):
+        (tmp_path / "backbone" / "tiny.yaml").write_text(content)
+        words = [
+            "--config-dir",
+            str(tmp_path),
+            "students.backbones=[tiny]",
+            f"output={tmp_path / 'out'}",
+            "dry_run=true",
+        ]
+        done = command("distill.py", *words)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: backbone/tiny.yaml: ")
+        assert says in done.stderr
+        assert done.stderr.count("\n") == 1

@@ -45,6 +45,8 @@ import infer
         ),
         (["ipc=ten"], "ipc=ten: Value 'ten' of type 'str' could not be converted to Integer"),
         (["ipc=0"], "ipc=0: must lie between 1 and"),
+        (["+foo=1"], "foo=1: unknown; choose one of budget"),
+        (["+recipe.student.step=5"], "recipe.student.step=5: unknown; did you mean recipe.student.steps"),
         (["dataset=image_folder"], "dataset.root: has no value; give dataset.root=<value>"),
         (["mixing.kind=mixip"], "mixing.kind=mixip: unknown; did you mean mixup? choose"),
         (["recipe.student.steps=5", "recipe.student.epochs=5"], "give one of them"),

@@ -21,7 +21,7 @@ def convnet(**options) -> BackboneOptions:
 def test_every_named_network_takes_small_images(name, channels, side):
     model = frozen(build(name, 5, channels, side))
     assert model(torch.randn(2, channels, side, side)).shape == (2, 5)
-    require_batch_norm(name, model)
+    require_batch_norm(f"teachers.backbones={name}", model)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2", "efficientnet_b0", "shufflenetv2"])
@@ -61,7 +61,7 @@ def test_a_teacher_needs_batch_norm():
     without = {"convnet": convnet(depth=2, width=8, norm="instance"), "convnext_atto": backbone("convnext_atto")}
     for name, options in without.items():
         with pytest.raises(UserError, match=f"teachers.backbones={name}: has no BatchNorm"):
-            require_batch_norm(name, build(options, 5, 3, 32))
+            require_batch_norm(f"teachers.backbones={name}", build(options, 5, 3, 32))
 
 
 def test_pretrained_weights_come_from_a_file_or_fail_in_one_line(tmp_path, monkeypatch):
