@@ -127,7 +127,7 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
     settings = options.set_options(options.method)
     assembler = Assembler(run.context, settings, order, teachers, compensators, folder, run.settings)
     search = BudgetSearch(assembler, options)
-    options, choices = search.run(Path(run.place).with_name("auto"))
+    options, choices = search.run(run.place.with_name("auto"))
     assembler = replace(assembler, options=options.set_options(options.method))
     if before:
         distilled, made = load(folder / FILE), dict(before)
