@@ -46,7 +46,7 @@ EXCEPTIONS = {
 """Definitions with more parameters, each with the reason."""
 
 BLOCKED = {
-    *("hydra", "omegaconf", "pydantic", "rich", "filelock", "psutil", "jinja2"),
+    *("hydra", "omegaconf", "rich", "filelock", "psutil", "jinja2"),
     *("pytorch_lightning", "torchmetrics", "torchvision", "timm", "scipy", "sklearn"),
     *("wandb", "tensorboard", "optuna", "matplotlib"),
 }
@@ -239,7 +239,7 @@ assert label.argmax() == 0
 
 
 def test_the_base_install_reads_a_file_and_composes_its_images(tmp_path):
-    """With torch, NumPy, Pillow and safetensors alone."""
+    """With torch, NumPy, Pillow, safetensors and pydantic alone."""
     header = {
         "classes": ["a", "b"],
         "mean": [0.5],

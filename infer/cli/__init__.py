@@ -2,6 +2,7 @@
 
 import sys
 
+from infer.cli.stopping import stoppable
 from infer.core.extras import missing_extra
 
 
@@ -16,13 +17,14 @@ def train() -> None:
 
 
 def _run(name: str) -> None:
-    try:
-        from infer.cli.command import TASKS, command
+    with stoppable():
+        try:
+            from infer.cli.command import TASKS, command
 
-        command(name, TASKS[name])
-    except ModuleNotFoundError as error:
-        line = missing_extra(error, f"infer-{name}")
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        raise SystemExit(2) from error
+            command(name, TASKS[name])
+        except ModuleNotFoundError as error:
+            line = missing_extra(error, f"infer-{name}")
+            if line is None:
+                raise
+            print(f"error: {line}", file=sys.stderr)
+            raise SystemExit(2) from error

@@ -17,7 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from infer.cli import schema, sweeps
 from infer.cli.help import show_help
-from infer.cli.mistakes import diagnosed, fail, one_line
+from infer.cli.mistakes import fail, no_study, one_line
+from infer.cli.stopping import is_interruption
+from infer.cli.words import arranged
 from infer.core.errors import UserError
 from infer.core.extras import missing_extra
 from infer.core.progress import reporting
@@ -59,40 +61,39 @@ def command(name: str, task: Task) -> None:
     """
     full = os.environ.get("HYDRA_FULL_ERROR", "") not in ("", "0")
     record_command()
-    sys.argv[1:] = [part for word in sys.argv[1:] for part in _quoted(word)]
-    helped = {"--help", "-h"}.intersection(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises its errors instead of printing them
+    began: list[str] = []
+    words = sys.argv[1:]
     try:
-        if helped:
-            show_help(name, [given for given in sys.argv[1:] if given not in helped])
+        sys.argv[1:] = words = arranged(name, words)
+        if "--help" in words:
+            show_help(name, words)
         else:
-            _hydra_main(name, task, full)()
-    except KeyboardInterrupt:
-        fail("interrupted; the same command goes on where this one stopped", code=130)
-    except _MISTAKES as error:
-        if full:
+            _hydra_main(name, task, full, began)()
+    except Exception as error:
+        # What Hydra raises before a job begins, of whatever type, is about the words and the files of the user.
+        if full or (began and not isinstance(error, _MISTAKES)):
             raise
-        fail(one_line(error, name))
-    except (AssertionError, ValueError):  # which OmegaConf raises for a key below a list, or below null
-        line = diagnosed(name, sys.argv[1:])
-        if full or line is None:
-            raise
-        fail(line)
+        fail((not began and no_study(name, words)) or one_line(error, name))
 
 
-def _hydra_main(name: str, task: Task, full: bool) -> Callable[[], Any]:
+def _hydra_main(name: str, task: Task, full: bool, began: list[str]) -> Callable[[], Any]:
     schema.register()
 
     @hydra.main(version_base="1.3", config_path=str(schema.CONF), config_name=name)
     def run(config: DictConfig) -> None:
+        began.append(name)
         several = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
             options = schema.typed(config)
+            schema.require_places(options)
             with reporting(True):
                 result = task(options, schema.backbones(options))
             if several:
                 sweeps.keep(result=sweeps.asked_for(result, options))
         except Exception as error:
+            if is_interruption(error):  # a library changed it; no other job begins
+                raise KeyboardInterrupt from error
             error = missing_extra(error, f"infer-{name}") or error
             mistake = isinstance(error, _MISTAKES)
             if several:  # the other jobs of a sweep go on
@@ -106,17 +107,3 @@ def _hydra_main(name: str, task: Task, full: bool) -> Callable[[], Any]:
                 fail(one_line(error, name))
 
     return run
-
-
-def _quoted(word: str) -> list[str]:
-    """Return an override as Hydra's grammar has it.
-
-    A value with letters that Hydra does not know, as in 写真, is quoted, and so is each of several values of a sweep.
-    source=wandb:<artifact> becomes the path of a distilled file.
-    """
-    key, given, value = word.partition("=")
-    if key == "source" and value.startswith("wandb:"):
-        return ["source=distilled", f"source.path='{value}'"]
-    if not given or word.startswith("-") or value.isascii() or set(value) & set("'\"[]{}()"):
-        return [word]
-    return [f"{key}=" + ",".join(f"'{part}'" for part in value.split(","))]

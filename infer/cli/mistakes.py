@@ -6,18 +6,21 @@ import re
 import sys
 from typing import Any, NoReturn
 
-from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from infer.cli import schema
+from infer.cli.keys import groups, hint
+from infer.core.checks import expected, fields_of
 from infer.core.errors import UserError, choices
 
 
-def fail(line: str, code: int = 2) -> NoReturn:
+def fail(line: str) -> NoReturn:
     """Print the line and exit."""
-    print(f"error: {line}", file=sys.stderr)
-    raise SystemExit(code)
+    print(f"error: {' '.join(line.splitlines())}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def one_line(error: BaseException, name: str) -> str:
@@ -33,25 +36,37 @@ def one_line(error: BaseException, name: str) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, value = error.missing_cfg_file.rpartition("/")
         return str(choices(group, value, error.options))
+    if found := re.search(r"Cannot find primary config '([^']+)'", text):
+        return f"--config-name={found[1]}: no such file in conf/, nor in the folder of --config-dir"
     if found := re.search(r"Could not load '([^']+)/([^'/]+)'", text):
-        return str(choices(found[1], found[2], (path.stem for path in (schema.CONF / found[1]).glob("*.yaml"))))
+        return str(choices(found[1], found[2], groups().get(found[1], [])))
     if found := re.search(r"Could not override '([^']+)'", text):
-        return str(_unknown_key(found[1], name))
+        return str(_unknown_key(getattr(error.__cause__, "full_key", None) or found[1], name))
     if found := re.search(r"Error merging override (.*)", text):
-        return f"{found[1]}: {str(error.__cause__).splitlines()[0]}"
+        return _another_type(found[1], str(error.__cause__).splitlines()[0], name)
+    if isinstance(error, OverrideParseException):
+        return _another_type(error.override, "is not a value of Hydra's grammar; quote it", name)
     return " ".join(line.strip() for line in text.splitlines() if line.strip() and "object_type=" not in line)
 
 
-def diagnosed(name: str, words: list[str]) -> str | None:
-    """Return the line for a key below a list, or below a study where there is none; None for other keys."""
+def _another_type(word: str, reason: str, name: str) -> str:
+    """Return the line for an override with a value that is none of its key's type."""
+    key = word.partition("=")[0].lstrip("+")
+    kind = hint(key, name)
+    if kind in (None, Any):
+        return f"{word}: {reason}"
+    if fields := list(fields_of(kind)):
+        return f"{word}: has keys of its own; give {key}.{fields[0]}=<value>, or another of {', '.join(fields)}"
+    return f"{word}: must be {expected(kind)}"
+
+
+def no_study(name: str, words: list[str]) -> str | None:
+    """Return the line for a key of a study where there is none; None for other mistakes."""
     for word in words:
-        key = word.partition("=")[0].lstrip("+")
-        above, _, _ = key.rpartition(".")
-        node = OmegaConf.select(_composed(name, [other for other in words if other != word]), above) if above else {}
-        if isinstance(node, ListConfig):
-            return f"{key}: {above} is a list; give {above}=[...]"
-        if node is None and key.startswith("tune."):
-            return f"{word.lstrip('+')}: no study is asked for; add tune=default, or another of conf/tune/"
+        if word.startswith(("tune.", "+tune.")):
+            others = [other for other in words if not other.lstrip("+").startswith("tune.")]
+            if OmegaConf.select(_composed(name, others), "tune") is None:
+                return f"{word}: no study is asked for; add tune=default, or another of conf/tune/"
     return None
 
 
@@ -64,8 +79,14 @@ def _composed(name: str, words: list[str]) -> DictConfig:
 
 
 def _unknown_key(key: str, name: str) -> UserError:
-    words = [word for word in sys.argv[1:] if not word.startswith(f"{key}=")]
-    value = next((word.partition("=")[2] for word in sys.argv[1:] if word.startswith(f"{key}=")), "")
+    if key.startswith("hydra."):
+        return UserError(f"{key}: Hydra has no such key; --cfg hydra shows those it has")
+    given = {word.lstrip("+").partition("=")[0]: word for word in sys.argv[1:]}
+    said = max((known for known in given if f"{key}.".startswith(f"{known}.")), key=len, default="")
+    value: Any = OverridesParser.create().parse_override(given[said]).value() if said else ""
+    for part in key.removeprefix(said).split(".")[1:]:
+        value = value[part]
+    words = [word for known, word in given.items() if known != said]
     node: Any = _composed(name, words)  # other words choose groups, which have keys such as method.options
     above, _, _ = key.rpartition(".")
     for part in filter(None, above.split(".")):

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields, is_dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from infer.cli import user_files
+from infer.cli.keys import CONF, OPTIONS
+from infer.cli.words import quoted
 from infer.core.checks import check
 from infer.core.errors import UserError, choices
-from infer.models.options import BackboneOptions
-from infer.pipeline.options import BaseOptions, DistillOptions, TrainOptions
-
-_ROOT = Path(__file__).parents[1]
-CONF = next(path for path in (_ROOT / "conf", _ROOT.parent / "conf") if (path / "base.yaml").is_file())
-"""conf/: inside the package of an installed copy, beside it in a checkout."""
-
-OPTIONS: dict[str, type[BaseOptions]] = {"distill": DistillOptions, "train": TrainOptions}
-"""The options of each command."""
+from infer.models.options import NETWORKS, BackboneOptions
+from infer.pipeline.options import BaseOptions, TrainOptions
 
 
 def register() -> None:
-    """Register the trees of both commands, which give Hydra the keys and their types."""
+    """Register the trees of both commands, which give Hydra the keys and their types, and the checks of files."""
+    user_files.install()
     for name, options in OPTIONS.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=tree(options))
 
@@ -57,10 +54,12 @@ def _writable(node: DictConfig) -> DictConfig:
 
 def composed(name: str, words: list[str]) -> DictConfig:
     """Compose the configuration of a command line; --config-dir is looked into, other flags are ignored."""
-    given = [word for word in words if not word.startswith("-") and ("=" in word or word.startswith("~"))]
-    for flag, value in pairwise([*words, ""]):
-        if flag in ("--config-dir", "-cd"):
-            given.append(f"hydra.searchpath=[file://{Path(value).absolute()}]")
+    register()
+    given = [word for word in words if not word.startswith("-")]
+    for word in words:
+        if word.startswith("--config-dir="):
+            folder = Path(word.partition("=")[2]).absolute()
+            given.append(f"hydra.searchpath=[{quoted(f'file://{folder}')}]")
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(name, given)
 
@@ -73,6 +72,7 @@ def typed(config: DictConfig) -> Any:
         OmegaConfBaseException: for a value that is missing or of another type.
     """
     _require_known(config, "")
+    _open_home(config)
     options = OmegaConf.to_object(config)
     check(options)
     return options
@@ -91,14 +91,59 @@ def _require_known(node: DictConfig, at: str) -> None:
             _require_known(below, f"{name}.")
 
 
+def require_places(options: BaseOptions) -> None:
+    """Raise :class:`UserError` where a folder or file to read is missing, before the seconds of importing torch."""
+    root = options.dataset.root
+    if root is not None and not Path(root).is_dir():
+        raise UserError(f"dataset.root={root}: no such folder; give one with train/<class>/ and test/<class>/ pictures")
+    if isinstance(options, TrainOptions) and options.source.kind == "distilled":
+        path = str(options.source.path)
+        if not path.startswith("wandb:") and not Path(path).is_file():
+            raise UserError(f"source.path={path}: no such file; give one that distill.py wrote")
+
+
+def _open_home(node: DictConfig) -> None:
+    """Replace the ``~`` at the beginning of texts by the folder it stands for."""
+    for key in node:
+        below = node._get_node(key)
+        if isinstance(below, DictConfig) and not below._is_none() and not below._is_missing():
+            _open_home(below)
+        elif isinstance(below, ValueNode) and isinstance(value := below._value(), str) and value[:1] == "~":
+            node[key] = os.path.expanduser(value)
+
+
 def backbones(options: BaseOptions) -> dict[str, BackboneOptions]:
-    """Return the networks of ``options`` that a file backbone/<name>.yaml describes, in conf/ or in --config-dir."""
-    names = [*options.teachers.backbones, *options.students.backbones]
+    """Return the networks of ``options`` that a file backbone/<name>.yaml describes, in conf/ or in --config-dir.
+
+    Raises:
+        UserError: for a network that neither a file describes nor timm has.
+    """
+    named = [(f"{group}.backbones", name) for group in ("teachers", "students") for name in _names(options, group)]
     study = getattr(options, "tune", None)
     for key, space in (study.dimensions if study else {}).items():
         if key.endswith(".backbones") and isinstance(space, list):
-            names += [name for value in space for name in value]
-    return {name: found for name in names if (found := _backbone(name))}
+            named += [(f"tune.space.{key}", name) for value in space for name in value]
+    known = {name: found for _, name in named if (found := _backbone(name))}
+    models = {known[name].model if name in known else name: key for key, name in named}
+    if isinstance(options, TrainOptions):
+        models[options.backbone.model] = "backbone.model"
+    for model, key in models.items():
+        _require_model(key, model)
+    return known
+
+
+def _names(options: BaseOptions, group: str) -> list[str]:
+    return getattr(options, group).backbones
+
+
+def _require_model(key: str, model: str) -> None:
+    """Raise :class:`UserError` for an unknown network, before data are read."""
+    if model in {network.model for network in NETWORKS.values()} or model.startswith("shufflenet_v2_"):
+        return
+    import timm
+
+    if not timm.is_model(model):
+        raise choices(key, model, [*NETWORKS, *timm.list_models()])
 
 
 def _backbone(name: str) -> BackboneOptions | None:

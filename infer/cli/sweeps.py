@@ -51,7 +51,7 @@ class SweepTable(Callback):
                 fail(f"{word}: sweep={chosen} gives its values; leave it, or give {cure}")
         sweeper = [word for word in config.hydra.overrides.hydra if word.startswith("hydra.sweeper.")]
         name = "-".join(filter(None, [chosen, digest("\n".join(sorted([*given, *sweeper])).encode())]))
-        folder = Path(tempfile.mkdtemp()) if _is_listing(config) else Path(config.output, "sweeps", name)
+        folder = Path(tempfile.mkdtemp()) if _is_listing(config) else Path(config.output, "sweeps", name).expanduser()
         os.environ[_SWEEP] = str(folder)
         self.grouped = "WANDB_RUN_GROUP" not in os.environ
         os.environ.setdefault("WANDB_RUN_GROUP", name)

@@ -16,43 +16,53 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 class Moments(NamedTuple):
-    """Mean and biased variance of a layer's input, for each round and channel: float32 [K, channels] each."""
+    """Mean and biased variance of a layer's input, for each round and channel: float32 [K, channels] each.
 
-    mean: Tensor
+    The mean is given as its ``offset`` from the layer's running mean, because float32 holds a small difference of two
+    large means only before it is added to one of them.
+    """
+
+    offset: Tensor
     variance: Tensor
 
 
 class RoundMoments(torch.autograd.Function):
     """Compute :class:`Moments` of ``inputs`` float32 [K * c, channels, ...], a ``share`` of the images of each round.
 
+    ``running_mean`` float32 [channels] is a constant. It is subtracted before anything is summed or squared: in float32
+    the mean of squares less the square of the mean loses the variance beside a large mean.
+
     A share below 1 comes with the ``known`` moments of the whole rounds: these are returned, and the gradient is the
-    part's own. The forward pass is two reductions and the backward pass one fused pass over the memory as it lies;
-    torch.var_mean over dimensions that are not neighbours takes fifteen times as long on a CPU.
+    part's own. The reductions and the backward pass go over the memory as it lies; torch.var_mean over dimensions that
+    are not neighbours takes fifteen times as long on a CPU.
     """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, rounds: int, share: float, known: Moments | None) -> tuple[Tensor, Tensor]:
-        """Return mean and variance, [rounds, channels] each."""
-        pixels = inputs.movedim(1, -1).reshape(rounds, -1, inputs.shape[1])
+    def forward(
+        ctx: Any, inputs: Tensor, running_mean: Tensor, rounds: int, share: float, known: Moments | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return offset and variance, [rounds, channels] each."""
         if known is None:
-            mean = pixels.mean(dim=1)
-            variance = torch.linalg.vecdot(pixels, pixels, dim=1) / pixels.shape[1] - mean.square()
+            deviations = inputs.movedim(1, -1).reshape(rounds, -1, inputs.shape[1]) - running_mean
+            offset = deviations.mean(dim=1)
+            variance = deviations.sub_(offset[:, None]).square_().mean(dim=1)
         else:
-            mean, variance = (moment.clone() for moment in known)
-        ctx.save_for_backward(inputs, mean)
+            offset, variance = (moment.clone() for moment in known)
+        ctx.save_for_backward(inputs, running_mean, offset)
         ctx.share = share
-        return mean, variance
+        return offset, variance
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Return the gradient of the inputs."""
-        inputs, mean = ctx.saved_tensors
+        inputs, running_mean, offset = ctx.saved_tensors
         moved = inputs.movedim(1, -1)
-        pixels = moved.reshape(len(mean), -1, inputs.shape[1])
-        grad_mean, grad_variance = (grad * ctx.share / pixels.shape[1] for grad in grads)
+        deviations = moved.reshape(len(offset), -1, inputs.shape[1]) - running_mean
+        grad_offset, grad_variance = (grad * ctx.share / deviations.shape[1] for grad in grads)
         slope = 2 * grad_variance
-        grad = torch.addcmul((grad_mean - slope * mean)[:, None], pixels, slope[:, None])
-        return grad.view(moved.shape).movedim(-1, 1), None, None, None
+        constant = (grad_offset - slope * offset)[:, None]
+        grad = torch.addcmul(constant, deviations, slope[:, None], out=deviations)
+        return grad.view(moved.shape).movedim(-1, 1), None, None, None, None
 
 
 def pooled(parts: Iterable[tuple[float, list[Moments]]]) -> list[Moments]:
@@ -67,9 +77,9 @@ def pooled(parts: Iterable[tuple[float, list[Moments]]]) -> list[Moments]:
     shares, moments = zip(*parts, strict=True)
     whole = []
     for layer in zip(*moments, strict=True):
-        mean = sum(share * part.mean for share, part in zip(shares, layer, strict=True))
-        spread = (part.variance + (part.mean - mean).square() for part in layer)
-        whole.append(Moments(mean, sum(share * part for share, part in zip(shares, spread, strict=True))))
+        offset = sum(share * part.offset for share, part in zip(shares, layer, strict=True))
+        spread = (part.variance + (part.offset - offset).square() for part in layer)
+        whole.append(Moments(offset, sum(share * part for share, part in zip(shares, spread, strict=True))))
     return whole
 
 
@@ -78,11 +88,10 @@ def bn_distance(layer: _BatchNorm, moments: Moments) -> Tensor:
 
     Args:
         layer: the BatchNorm layer with the running statistics :math:`\mu_{BN}, \sigma^2_{BN}`.
-        moments: :math:`\mu, \sigma^2` of the layer's input.
+        moments: :math:`\mu - \mu_{BN}` and :math:`\sigma^2` of the layer's input.
 
     Returns:
         The distance of each round, float32 [K].
     """
-    assert layer.running_mean is not None
     assert layer.running_var is not None
-    return (moments.mean - layer.running_mean).norm(dim=1) + (moments.variance - layer.running_var).norm(dim=1)
+    return moments.offset.norm(dim=1) + (moments.variance - layer.running_var).norm(dim=1)

@@ -16,15 +16,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from types import UnionType
+from functools import cache
+from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from infer.core.errors import UserError, choices
+from infer.core.folder_names import folder_name
 
 Options = TypeVar("Options")
 
 _TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 """The plain types of fields, as messages call them."""
+
+_LISTS = {int: ("whole numbers", "1,2"), float: ("numbers", "0.1,0.2"), str: ("texts", "a,b")}
+"""What the entries of lists are, likewise, and an example."""
+
+_MAPPINGS = (dict, Mapping)
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,15 @@ class Range:
     def check(self, key: str, value: Any) -> None:
         """Raise :class:`UserError` unless ``value`` is a finite number within the range."""
         for number in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            if not _is_finite(number):
                 raise UserError(f"{key}={value}: must be a number between {self.low} and {self.high}")
             if not self.low <= number <= self.high:
                 raise UserError(f"{key}={value}: must lie between {self.low} and {self.high}")
+
+
+def _is_finite(value: Any) -> bool:
+    # A whole number may be too large for isfinite, which takes it for a float.
+    return type(value) is int or (isinstance(value, float) and math.isfinite(value))
 
 
 class Choice:
@@ -56,6 +68,15 @@ class Choice:
                 raise choices(key, each, [str(known) for known in self.values])
 
 
+class Name:
+    """A text, or each text of a list, that :func:`infer.core.folder_names.folder_name` takes for a folder."""
+
+    def check(self, key: str, value: Any) -> None:
+        """Raise :class:`UserError` unless ``value`` can be the name of a folder on every file system."""
+        for name in value if isinstance(value, list | tuple) else [value]:
+            folder_name(key, name)
+
+
 def check(options: Any, at: str = "") -> None:
     """Check every field of ``options`` and of the option objects in it.
 
@@ -65,32 +86,114 @@ def check(options: Any, at: str = "") -> None:
     Raises:
         UserError: for the first value out of its range or choices, or of another type than its field's.
     """
-    hints = get_type_hints(type(options), include_extras=True)
-    for field in fields(options):
-        value = getattr(options, field.name)
+    for name, hint in hints(options.__class__).items():
+        value, key = getattr(options, name), f"{at}{name}"
+        if not fits(value, hint):
+            raise UserError(f"{key}={value}: must be {expected(hint)}")
         if is_dataclass(value):
-            check(value, f"{at}{field.name}.")
+            check(value, f"{key}.")
             continue
-        key, hint = f"{at}{field.name}", hints[field.name]
         for rule in getattr(hint, "__metadata__", ()) if value is not None else ():
             rule.check(key, value)
-        _check_type(key, value, hint)
     if hasattr(options, "check_together"):
         options.check_together(at)
 
 
-def _check_type(key: str, value: Any, hint: Any) -> None:
-    """Raise :class:`UserError` where ``hint`` names plain types, as in ``int | None``, and ``value`` has another."""
+@cache
+def hints(options: type) -> dict[str, Any]:
+    """Return the declared type of every field of an option class, with its rules."""
+    found = get_type_hints(options, include_extras=True)
+    return {field.name: found[field.name] for field in fields(options)}
+
+
+def hint_at(options: type, key: str) -> Any:
+    """Return the declared type at a dotted key of an option class; None where there is no such key.
+
+    >>> from infer.core.options import MixingOptions
+    >>> hint_at(MixingOptions, "alpha").__origin__
+    <class 'float'>
+    """
+    hint: Any = options
+    for part in key.split(".") if key else ():
+        kind = _kind(hint)
+        if get_origin(kind) in _MAPPINGS:
+            hint = get_args(kind)[1]
+        elif kind is not Any:
+            hint = fields_of(hint).get(part)
+        if hint is None:
+            return None
+    return hint
+
+
+def fields_of(hint: Any) -> dict[str, Any]:
+    """Return the fields of the option class ``hint``, and their types; none for other types."""
+    kind = _kind(hint)
+    return hints(kind) if isinstance(kind, type) and is_dataclass(kind) else {}
+
+
+def _kind(hint: Any) -> Any:
+    """Return the type of a value of ``hint`` that is not None."""
+    return next(kind for kind in _kinds(hint) if kind is not NoneType)
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """Return the types of which a value of ``hint`` has one."""
     plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    kinds = set(get_args(plain) if get_origin(plain) in (Union, UnionType) else [plain])
-    if not kinds <= {*_TYPES, type(None)}:
-        return
+    return get_args(plain) if get_origin(plain) in (Union, UnionType) else (plain,)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Return whether ``value`` has the type ``hint``; a whole number is taken for a float, a tuple for a list."""
+    return any(_is(value, kind) for kind in _kinds(hint))
+
+
+def _is(value: Any, kind: Any) -> bool:
+    origin, entries = get_origin(kind), get_args(kind)
+    if origin is list:
+        return isinstance(value, list | tuple) and all(fits(each, entries[0]) for each in value)
+    if origin in _MAPPINGS:
+        return isinstance(value, Mapping) and all(fits(each, entries[1]) for each in value.values())
+    if kind is Any or not isinstance(kind, type):  # a type that isinstance does not know
+        return True
     if isinstance(value, bool):  # an int to isinstance
-        fits = bool in kinds
-    else:
-        fits = isinstance(value, tuple(kinds | {int} if float in kinds else kinds))
-    if not fits:
-        raise UserError(f"{key}={value}: must be {' or '.join(_TYPES[kind] for kind in _TYPES if kind in kinds)}")
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def entry_type(hint: Any) -> Any:
+    """Return the type of the entries where values of ``hint`` are lists, and None where they are not."""
+    return next((get_args(kind)[0] for kind in _kinds(hint) if get_origin(kind) is list), None)
+
+
+def is_text(hint: Any) -> bool:
+    """Return whether values of ``hint`` are texts."""
+    return str in _kinds(hint)
+
+
+def is_optional(hint: Any) -> bool:
+    """Return whether a value of ``hint`` may be None."""
+    return NoneType in _kinds(hint)
+
+
+def expected(hint: Any) -> str:
+    """Return what a value of ``hint`` is, for messages.
+
+    >>> expected(Annotated[int | None, Range(1, 5)])
+    'a whole number between 1 and 5'
+    """
+    rules = getattr(hint, "__metadata__", ())
+    chosen = [str(value) for rule in rules if isinstance(rule, Choice) for value in rule.values]
+    limits = "".join(f" between {rule.low} and {rule.high}" for rule in rules if isinstance(rule, Range))
+    if entry := entry_type(hint):
+        entries, example = _LISTS.get(entry, ("values", ""))
+        example = ",".join(chosen[:2]) or example
+        return f"a list of {entries}{limits}, such as [{example}]"
+    if chosen:
+        return f"one of {', '.join(chosen)}"
+    kinds = [kind for kind in _kinds(hint) if kind is not NoneType]
+    if isinstance(kinds[0], type) and is_dataclass(kinds[0]):
+        return f"a value of {kinds[0].__name__}"
+    return " or ".join(_TYPES.get(kind, "a mapping such as {key: value}") for kind in kinds) + limits
 
 
 def replaced(options: Options, values: Mapping[str, Any]) -> Options:

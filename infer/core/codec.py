@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from infer.core.images import open_image
+
 CODECS = ("avif", "webp", "jpeg")
 _SIDE = 4096
 """Longest side of a sheet in pixels: below the limits of the codecs; a sheet then takes some megabytes of memory."""
@@ -61,30 +63,37 @@ def decode(sheets: Sequence[bytes], count: int, shape: tuple[int, int, int]) -> 
         The images, uint8 [N, ch, H, W].
 
     Raises:
-        ValueError: if the sheets have another number or size than ``count`` and ``shape`` need.
-        OSError: if a sheet is damaged or is a file of another kind.
+        ValueError: if the sheets have another number or size than ``count`` and ``shape`` need, or a sheet is damaged
+            or is a file of another kind.
     """
-    per_sheet = _tiles_per_sheet(shape[1:])
-    if len(sheets) != math.ceil(count / per_sheet):
-        raise ValueError(f"{len(sheets)} sheets for {count} images, {math.ceil(count / per_sheet)} expected")
-    images = []
-    for number, content in enumerate(sheets):
-        tiles = min(per_sheet, count - number * per_sheet)
-        images.append(_tiles(content, f"sheet {number}", tiles, shape))
-    return torch.cat(images)
+    if len(sheets) != (expected := sheet_count(count, shape[1:])):
+        raise ValueError(f"{len(sheets)} sheets for {count} images, {expected} expected")
+    images = torch.empty(count, *shape, dtype=torch.uint8)
+    for number, tiles in enumerate(images.split(_tiles_per_sheet(shape[1:]))):
+        try:
+            _read_tiles(sheets[number], tiles)
+        except ValueError as error:
+            raise ValueError(f"sheet {number}: {error}") from error
+    return images
 
 
-def _tiles(content: bytes, name: str, tiles: int, shape: tuple[int, int, int]) -> Tensor:
-    """Decode one sheet into its tiles, uint8 [tiles, ch, H, W]."""
-    channels, height, width = shape
-    rows, columns = _grid(tiles)
+def sheet_count(count: int, size: Sequence[int]) -> int:
+    """Return how many sheets :func:`encode` makes of ``count`` images of ``size`` (H, W)."""
+    return math.ceil(count / _tiles_per_sheet(size))
+
+
+def _read_tiles(content: bytes, tiles: Tensor) -> None:
+    """Decode one sheet into ``tiles``, uint8 [tiles, ch, H, W]."""
+    count, channels, height, width = tiles.shape
+    rows, columns = _grid(count)
     # A file comes from anywhere: only the codecs of `encode` may read it, and its size is checked before its pixels.
-    with Image.open(io.BytesIO(content), formats=[codec.upper() for codec in CODECS]) as opened:
+    with open_image(content, [codec.upper() for codec in CODECS], max_pixels=rows * columns * height * width) as opened:
         if opened.size != (columns * width, rows * height):
-            raise ValueError(f"{name} has {opened.size} pixels for {tiles} tiles of {width} x {height}")
-        pixels = np.asarray(opened.convert("L" if channels == 1 else "RGB"))
-    grid = pixels.reshape(rows, height, columns, width, -1)
-    return torch.from_numpy(grid.transpose(0, 2, 4, 1, 3).reshape(-1, *shape)[:tiles].copy())
+            raise ValueError(f"has {opened.size} pixels for {count} tiles of {width} x {height}")
+        mode = "L" if channels == 1 else "RGB"
+        pixels = np.array(opened if opened.mode == mode else opened.convert(mode))
+    grid = torch.from_numpy(pixels).view(rows, height, columns, width, channels)
+    tiles.copy_(grid.permute(0, 2, 4, 1, 3).flatten(0, 1)[:count])
 
 
 def _sheet(tiles: Tensor) -> np.ndarray:

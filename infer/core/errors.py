@@ -1,7 +1,12 @@
 """The one error a user sees."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
+
+_LISTED = 24
+"""Choices that are listed whole; of more, the nearest are."""
+
+_NEAREST = 10
 
 
 class UserError(ValueError):
@@ -9,10 +14,18 @@ class UserError(ValueError):
 
 
 def choices(key: str, value: object, known: Iterable[str], given: str | None = None) -> UserError:
-    """Return the error for a ``value`` of ``key`` that is not in ``known``; those nearest to it, or ``given``, lead."""
-    known = sorted(known)
-    near = get_close_matches(given or str(value), known, n=3, cutoff=0.7)
+    """Return the error for a ``value`` of ``key`` that is not in ``known``; those nearest to it, or ``given``, lead.
+
+    >>> print(choices("method", "infr", ["random", "infer"]))
+    method=infr: unknown; did you mean infer? choose one of infer, random
+    """
+    known = sorted(set(known))
+    word = given or str(value)
+    near = get_close_matches(word, known, n=3, cutoff=0.7)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    listed = ", ".join(known[:30]) + (f", ... ({len(known)} in all)" if len(known) > 30 else "")
+    listed = ", ".join(known)
+    if len(known) > _LISTED:
+        nearest = sorted(known, key=lambda name: -SequenceMatcher(None, word, name).ratio())[:_NEAREST]
+        listed = f"{', '.join(nearest)}, ... ({len(known)} in all)"
     cure = f"choose one of {listed}" if known else "there is none to choose"
     return UserError(f"{key}={value}: unknown; {hint}{cure}")

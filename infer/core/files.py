@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import platform
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,29 +20,64 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("infer")
 
+SETTINGS = "settings.json"
+"""The file that holds the settings of the run to which its folder belongs."""
+
+_DIGITS = 16
+"""Hexadecimal digits of a digest: 64 bits."""
+
+_OLD = 24 * 3600
+"""Seconds after which a temporary file is no longer being written, on whatever machine it was begun."""
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``path`` whole or not at all, through a temporary file that is renamed.
 
-    The earlier content survives a full disk, a kill, or a power cut.
+    The earlier content survives a full disk, a kill, or a power cut. The temporary file of a killed process stays until
+    :func:`sweep_temporaries`.
 
     Raises:
         UserError: where the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder, not a file; give the path of a file, in that folder or elsewhere")
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        reason = error.strerror or error
         raise UserError(
-            f"{path}: cannot be written ({error.strerror}); free space or choose another output="
+            f"{path}: cannot be written ({reason}); give another path, free space or choose another output="
         ) from error
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Delete the temporary files of :func:`write_bytes` in ``folder``, and below it, whose processes are gone.
+
+    A file of another machine, whose processes are not seen from here, is deleted when it is a day old. ``folder`` is
+    that of one run, whose subfolders are few. Lock files stay: a process that waits for a lock has its file open, and
+    a new file of that name would be another lock.
+    """
+    from psutil import pid_exists
+
+    host = f".{platform.node()}"
+    for path in folder.rglob(".*.tmp"):
+        above, _, process = path.stem.rpartition(".")
+        if not process.isdecimal():
+            continue  # not one of ours
+        with contextlib.suppress(OSError):  # another process may delete it too
+            gone = above.endswith(host) and not pid_exists(int(process))
+            if gone or time.time() - path.stat().st_mtime > _OLD:
+                path.unlink()
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -53,7 +89,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file; None where it does not exist. Raise :class:`UserError` where it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}); remove it or choose another output=") from error
 
 
@@ -69,10 +105,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def digest(content: bytes | Mapping[str, Any]) -> str:
-    """Return eight hexadecimal digits that identify ``content``."""
+    """Return sixteen hexadecimal digits that identify ``content``."""
     if not isinstance(content, bytes):
         content = json.dumps(content, sort_keys=True, default=str).encode()
-    return hashlib.sha256(content).hexdigest()[:8]
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+
+
+def file_digest(path: Path) -> str | None:
+    """Return the :func:`digest` of a file's content; None where there is no file, or one that cannot be read."""
+    if not path.is_file():  # a device has no end
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
+    except OSError:
+        return None
 
 
 @contextlib.contextmanager
@@ -108,23 +155,37 @@ def reserve_folder(folder: Path, settings: Mapping[str, Any]) -> Path:
     """Reserve the folder of the run with these ``settings`` and return it.
 
     It is ``folder``, or ``folder``-<digest> where another run holds that one. The same settings find the same folder
-    again, and no run writes into another's.
+    again, and no run writes into another's. Temporary files that killed processes left in it are deleted.
     """
     with exclusive_lock(folder.with_name(f".{folder.name}.lock"), str(folder)):
         place, reserved = find_folder(folder, settings)
         if not reserved:
             if place != folder:
                 log.info("%s holds a run with other settings; this one writes to %s", folder, place)
-            write_json(place / "settings.json", settings)
+            write_json(place / SETTINGS, settings)
+    sweep_temporaries(place)
     return place
 
 
 def find_folder(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, bool]:
     """Return the folder that :func:`reserve_folder` would return, and whether the run holds it already."""
-    for candidate in (folder, folder.with_name(f"{folder.name}-{digest(settings)}")):
-        known = read_json(candidate / "settings.json")
+    wanted, name = json.loads(json.dumps(settings)), digest(settings)
+    places = [folder.with_name(f"{folder.name}-{name[:digits]}") for digits in (8, _DIGITS)]
+    if _settings(places[0]) == wanted:  # by the shorter digest of earlier versions
+        return places[0], True
+    for candidate in (folder, places[1]):
+        known = _settings(candidate)
         if known is None:
             return candidate, False
-        if known == json.loads(json.dumps(settings)):
+        if known == wanted:
             return candidate, True
     raise UserError(f"{candidate}: holds other settings of the same digest; choose another output=")
+
+
+def _settings(folder: Path) -> dict[str, Any] | None:
+    """Return the settings of the run that holds ``folder``; None where none does."""
+    path = folder / SETTINGS
+    known = read_json(path)
+    if path.exists() and (not isinstance(known, dict) or not known):
+        raise UserError(f"{path}: holds no settings of a run; remove it or choose another output=")
+    return known

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, TypeAdapter
 from torch import Tensor
 
 from infer.core import ufc
@@ -26,11 +27,14 @@ from infer.core.mixing import blend
 
 MOST_SMOOTH_NOISE = 256
 """Largest number of different smooth noise images."""
+MOST_CANDIDATES = 10**8
+"""Largest number of views times candidates that a file may have: drawing them takes about half a minute."""
 LABEL_LEVELS = 255
 """A stored label is a share of its largest entry in steps of 1 / LABEL_LEVELS."""
 _NOISE_GRID = 4  # points per side between which the noise is interpolated
 _NOISE_AMPLITUDE = 52  # pixel levels; the standard deviation of the noise is then about 20
 _NOISE_KEY = 2**64  # second word of the Philox key: gives the noise a random stream of its own
+_BLOCK = 2**18  # candidates that are drawn at once: about 50 MB; of a larger pool, as many as it has images
 
 
 class ViewDraws(NamedTuple):
@@ -61,6 +65,8 @@ class MixedViews:
     file means the same images on every machine. Every image of the pool is the first image of equally many views, to
     within one. The share of the first image is uniform in 0 to 1.
 
+    The annotations give the types and ranges that :meth:`from_header` requires.
+
     Args:
         count: number of mixed views V.
         pool: number of images in the pool.
@@ -73,21 +79,26 @@ class MixedViews:
         smooth_noise: number of smooth noise images, 0 to 256; 0 turns the noise off.
     """
 
-    count: int
-    pool: int
-    seed: int
-    crop: int
-    flip: bool
-    resized_crop: float | None
-    mixing: str
-    candidates: int = 1
-    smooth_noise: int = 0
+    count: Annotated[StrictInt, Field(ge=1, le=2**40)]
+    pool: Annotated[StrictInt, Field(ge=1, le=2**40)]
+    seed: Annotated[StrictInt, Field(ge=0, le=2**64 - 1)]
+    crop: Annotated[StrictInt, Field(ge=0, le=4096)]
+    flip: StrictBool
+    resized_crop: Annotated[StrictFloat, Field(ge=1e-4, le=1, allow_inf_nan=False)] | None
+    mixing: Annotated[str, Field(pattern="^(cutmix|mixup|none)$")]
+    candidates: Annotated[StrictInt, Field(ge=1, le=256)] = 1
+    smooth_noise: Annotated[StrictInt, Field(ge=0, le=MOST_SMOOTH_NOISE, validation_alias="compensators")] = 0
 
     @classmethod
     def from_header(cls, content: Mapping[str, Any]) -> MixedViews:
-        """Read the entry ``views`` of a file's header, where the smooth noise is named ``compensators``."""
-        arguments = {name: value for name, value in content.items() if name != "compensators"}
-        return cls(**arguments, smooth_noise=content.get("compensators", 0))
+        """Read the entry ``views`` of a file's header, where the smooth noise is named ``compensators``.
+
+        Unknown keys are ignored.
+
+        Raises:
+            pydantic.ValidationError: for a value of another type or out of its range.
+        """
+        return _FROM_HEADER.validate_python(content)
 
     @property
     def header(self) -> dict[str, Any]:
@@ -102,25 +113,41 @@ class MixedViews:
         Args:
             choices: number of the chosen candidate of each view, int64 [V]; None chooses the first of each.
         """
-        draws = self._candidate_draws
-        if self.candidates == 1:
-            return draws
-        numbers = torch.arange(self.count)
-        numbers = numbers if choices is None else numbers + self.count * choices
-        return ViewDraws(*(part[numbers] for part in draws))
+        numbers = np.arange(self.count)
+        if choices is not None:
+            numbers += self.count * choices.cpu().numpy()
+        order = np.argsort(numbers, kind="stable")
+        starts = range(0, self.count * self.candidates, max(_BLOCK, self.pool))
+        parts = np.split(order, np.searchsorted(numbers[order], starts[1:]))
+        drawn = ViewDraws(*(torch.empty(self.count, *part.shape[1:], dtype=part.dtype) for part in self._block(0, 0)))
+        for start, part in zip(starts, parts, strict=True):
+            if len(part):
+                block = self._block(start, int(numbers[part[-1]]) + 1)
+                for whole, values in zip(drawn, block, strict=True):
+                    whole[part] = values[numbers[part] - start]
+        return drawn
 
-    @cached_property
-    def _candidate_draws(self) -> ViewDraws:
-        """Draws of the first candidate of every view, then of every second candidate, and so on."""
-        count = self.count * self.candidates
-        stream = np.random.Philox(key=self.seed)
-        passes = -(-count // self.pool)
-        first = np.argsort(_uniform(stream, passes, self.pool), axis=1, kind="stable").reshape(-1)[:count]
-        each = DRAWS + bool(self.smooth_noise)
-        first_draws, second_draws = _uniform(stream, count, each), _uniform(stream, count, each)
-        rest = _uniform(stream, count, 4)
+    def _block(self, start: int, stop: int) -> ViewDraws:
+        """Return the draws of the candidates ``start`` to ``stop``.
+
+        They are numbered through: the first candidate of every view, then every second candidate, and so on. The
+        stream has orders of the whole pool, one after another, for the first images; then the augmentations of the
+        first images, those of the second images, and the rest.
+        """
+        count, each = self.count * self.candidates, DRAWS + bool(self.smooth_noise)
+        passes, first_pass, last_pass = -(-count // self.pool), start // self.pool, -(-stop // self.pool)
+        orders = _uniform(self.seed, first_pass * self.pool, last_pass - first_pass, self.pool)
+        first = np.argsort(orders, axis=1, kind="stable").reshape(-1)[start - first_pass * self.pool :][: stop - start]
+        sections = []
+        section = passes * self.pool
+        for width in (each, each, 4):
+            sections.append(_uniform(self.seed, section + start * width, stop - start, width))
+            section += count * width
+        rest = sections[2]
         second = (rest[:, 0] * self.pool).astype(np.int64)
-        floats = (torch.from_numpy(part).float() for part in (first_draws, second_draws, rest[:, 1], rest[:, 2:]))
+        # A number that float32 rounds to 1 would lie outside of the padding or the box.
+        largest = 1 - 2**-24
+        floats = (torch.from_numpy(p).float().clamp(max=largest) for p in (*sections[:2], rest[:, 1], rest[:, 2:]))
         return ViewDraws(torch.from_numpy(first), torch.from_numpy(second), *floats)
 
     def images(self, draws: ViewDraws, pool_images: Callable[[Tensor], Tensor], indices: Tensor) -> Tensor:
@@ -152,23 +179,30 @@ class MixedViews:
         return augment(images, draws, self.crop, self.flip, self.resized_crop)
 
 
+_FROM_HEADER = TypeAdapter(MixedViews)
+
+
 @lru_cache(maxsize=2)
 def _smooth_noise(count: int, seed: int, channels: int, height: int, width: int, device: torch.device) -> Tensor:
     """Smooth noise images followed by a zero image, int16 [count + 1, ch, H, W], in pixel levels.
 
     Uniform numbers at the points of a grid are interpolated linearly in float64 and then rounded to whole levels.
     """
-    points = 2 * _uniform(np.random.Philox(key=seed + _NOISE_KEY), count, channels, _NOISE_GRID, _NOISE_GRID) - 1
+    points = 2 * _uniform(seed + _NOISE_KEY, 0, count, channels, _NOISE_GRID, _NOISE_GRID) - 1
     rows, columns = (
         np.maximum(0, 1 - np.abs(np.linspace(0, _NOISE_GRID - 1, side)[:, None] - np.arange(_NOISE_GRID)))
         for side in (height, width)
     )
-    levels = np.rint(_NOISE_AMPLITUDE * np.einsum("hi,ncij,wj->nchw", rows, points, columns)).astype(np.int16)
-    return torch.from_numpy(np.concatenate([levels, np.zeros_like(levels[:1])])).to(device)
+    levels = np.zeros((count + 1, channels, height, width), np.int16)
+    for image, grid in zip(levels, points, strict=False):  # one by one: float64 takes four times the memory
+        image[:] = np.rint(_NOISE_AMPLITUDE * np.einsum("hi,cij,wj->chw", rows, grid, columns))
+    return torch.from_numpy(levels).to(device)
 
 
-def _uniform(stream: np.random.Philox, *shape: int) -> np.ndarray:
-    """Float64 in 0 to 1 from the upper 53 of 64 raw bits each."""
+def _uniform(key: int, position: int, *shape: int) -> np.ndarray:
+    """Float64 in 0 to 1 from the upper 53 of 64 raw bits each, from ``position`` of the stream of ``key``."""
+    stream = np.random.Philox(key=key, counter=position // 4)  # a step of the counter gives four numbers
+    stream.random_raw(position % 4, output=False)
     return (stream.random_raw(shape) >> np.uint64(11)) * 2.0**-53
 
 

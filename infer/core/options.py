@@ -57,7 +57,8 @@ class LabelOptions:
         kind: ``static``: one soft label per image, stored; ``views``: soft labels of mixed views, stored; ``dynamic``:
             the teachers label each training batch; ``hard``: the class.
         space: average the teachers' ``logits`` (the paper) or their ``probabilities``; for static and dynamic labels.
-        share: share of the bytes of ipc raw images per class that labels of mixed views take, C bytes per view.
+        share: share of the bytes of ipc raw images per class that labels of mixed views take, C bytes per view. No more
+            views are stored than a student of the run sees: one for each image of each of its steps.
         mixing: of the two images of a mixed view.
         candidates: number of candidates per view, of which the proxy model chooses the one to learn most from.
         smooth_noise: number of smooth noise images, drawn from the seed; one is added to half of a view's images.

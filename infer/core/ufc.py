@@ -89,11 +89,11 @@ class Objective(nn.Module):
         for layer in batch_norms(self.teacher):
             layer.register_forward_pre_hook(self._measure)
 
-    def _measure(self, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+    def _measure(self, layer: _BatchNorm, args: tuple[Tensor, ...]) -> None:
         known = self._known[len(self._measured)] if self._known else None
         with torch.autocast(args[0].device.type, enabled=False):  # it would take the products in 16 bits
-            moments = RoundMoments.apply(args[0].float(), self._rounds, self._share, known)
-        self._measured.append((layer, Moments(*moments)))  # type: ignore[arg-type]
+            moments = RoundMoments.apply(args[0].float(), layer.running_mean, self._rounds, self._share, known)
+        self._measured.append((layer, Moments(*moments)))
 
     def _pass(
         self, images: Tensor, share: float, known: list[Moments] | None

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -17,8 +21,25 @@ from infer.data.folder import folder_splits
 from infer.data.options import DatasetOptions
 from infer.data.pictures import Pictures
 from infer.data.splits import Splits, required_fraction, stratified
+from infer.data.walk import Walk
 
 log = logging.getLogger("infer")
+
+
+class Decoding(TypedDict, total=False):
+    """How the files of a folder are decoded.
+
+    Args:
+        centre: keep the proportions and cut the middle square; otherwise pictures are resized to a square.
+        stream: decode on request (True) or keep in memory (False); None does so up to half of the memory.
+        background: colour behind transparent pixels, a name or ``#rrggbb``; white unless given.
+        depth: bits that the pixel values use, as 12 in the 16-bit files of a camera; None: what each file states.
+    """
+
+    centre: bool
+    stream: bool | None
+    background: str
+    depth: int | None
 
 
 def read_folder(
@@ -26,25 +47,26 @@ def read_folder(
     image_size: int = 64,
     *,
     channels: int = 3,
-    centre: bool = False,
-    stream: bool | None = None,
     test_fraction: float | None = 0.2,
     seed: int = 0,
     name: str = "image_folder",
+    **decoding: Unpack[Decoding],
 ) -> Splits:
     """Read a folder with train/<class>/* and test/<class>/* (or val/<class>/*), or with <class>/* alone.
 
-    Pictures of any size are turned upright and resized. Unreadable files are skipped and listed in ``notes``.
+    PNG, JPEG, BMP, TIFF, WebP, GIF, PPM and AVIF files, of up to 67 million pixels, are turned upright and resized; of
+    animations, the first frame is read. Colour profiles (ICC) are ignored. Hidden files, and those of systems, are not
+    read; what else is left out or unreadable is listed in ``notes``. Parts may have their other usual names, in any
+    case: training, testing, valid, validation.
 
     Args:
         root: the folder.
         image_size: height and width of a picture in pixels, 4 to 1024.
         channels: 1 for grey, 3 for colour.
-        centre: keep the proportions and cut the middle square; otherwise pictures are resized to a square.
-        stream: decode on request (True) or keep in memory (False); None does so up to half of the memory.
         test_fraction: share of each class, 0.01 to 0.9, to test on where there is no test folder.
         seed: of the choice of these test pictures.
         name: of the data set.
+        **decoding: ``centre``, ``stream``, ``background`` and ``depth``, as in :class:`Decoding`.
 
     Returns:
         The data set, with pictures uint8 [N, channels, image_size, image_size].
@@ -65,16 +87,16 @@ def read_folder(
         >>> data.classes, len(data.train), len(data.test), data.train.shape
         (['bolt', 'nut'], 16, 4, (1, 32, 32))
     """
+    decoder = Decoder(image_size, channels, **decoding)
     options = DatasetOptions(name, root=str(root), test_fraction=test_fraction, split_seed=seed)
-    options = replace(options, image_size=image_size, channels=channels, centre=centre, stream=stream)
-    check(options)
-    return _source_splits(options)
+    check(replace(options, image_size=image_size, channels=channels, **decoding))
+    return folder_splits(name, Path(root), decoder, test_fraction, seed)
 
 
 def read_dataset(options: DatasetOptions) -> Splits:
     """Read the data set of ``options`` and log its size.
 
-    The last data set is kept: equal options return it again unless pictures were added to its folder or removed.
+    The last data set is kept: equal options return it again unless a file in its folder changed.
 
     Args:
         options: of the data set.
@@ -87,7 +109,7 @@ def read_dataset(options: DatasetOptions) -> Splits:
             options.
     """
     check(options, "dataset.")
-    splits = _read(options, _folder_times(options.root))
+    splits = _read(options, _folder_state(options.root))
     for note in splits.notes:
         log.warning(note)
     log.info(
@@ -103,17 +125,21 @@ def read_dataset(options: DatasetOptions) -> Splits:
     return splits
 
 
-def _folder_times(root: str | None) -> tuple[int, ...]:
-    """Return the modification times of the folders below ``root``, which change when a picture comes or goes."""
-    if not root:
-        return ()
-    folders = [folder for pattern in ("*/", "*/*/") for folder in sorted(Path(root).glob(pattern))]
-    return tuple(folder.stat().st_mtime_ns for folder in folders)
+def _folder_state(root: str | None) -> str:
+    """Return a digest of the names, sizes and modification times of the files below ``root``."""
+    digest = blake2b(digest_size=16)
+    folder = Path(os.path.expanduser(root or ""))
+    if root and os.path.isdir(folder):
+        for file in Walk(folder).files([folder])[0]:
+            with suppress(OSError):  # it is gone since; reading says so
+                status = file.stat()
+                digest.update(os.fsencode(file) + f" {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=1)
-def _read(options: DatasetOptions, folder_times: tuple[int, ...]) -> Splits:
-    """Read the data set of ``options``; ``folder_times`` are a part of the cache key."""
+def _read(options: DatasetOptions, folder_state: str) -> Splits:
+    """Read the data set of ``options``; ``folder_state`` is a part of the cache key."""
     try:
         splits = _source_splits(options)
     except UserError as error:  # of an argument of read_folder, which is a key here
@@ -139,7 +165,8 @@ def _read(options: DatasetOptions, folder_times: tuple[int, ...]) -> Splits:
 def _source_splits(options: DatasetOptions) -> Splits:
     """Read the data as their source has them."""
     if options.root is not None:
-        decoder = Decoder(options.image_size, options.channels, options.centre, options.stream)
+        shape = options.image_size, options.channels, options.centre, options.stream
+        decoder = Decoder(*shape, options.background, options.depth)
         return folder_splits(options.name, Path(options.root), decoder, options.test_fraction, options.split_seed)
     if options.kind == "digits":
         return digits_splits(options.name, options.test_fraction, options.split_seed)

@@ -2,18 +2,54 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms
 from torch import Tensor
+
+from infer.core.images import MAX_PIXELS, open_image
+from infer.data.levels import Levels, to_eight_bits
+
+
+class _PixelsAtOnce:
+    """Bounds the memory of threads that decode at once: a picture waits while others fill the bound.
+
+    Args:
+        most: pixels, at least those of any one picture.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, pixels: int) -> Iterator[None]:
+        """Hold a share of ``pixels`` within the block."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= pixels)
+            self._left -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += pixels
+                self._changed.notify_all()
+
+
+_decoded = _PixelsAtOnce(MAX_PIXELS)
 
 
 @dataclass(frozen=True)
 class Decoder:
     """Decodes picture files, turned upright, into uint8 [channels, side, side].
+
+    Colours are taken as sRGB: colour profiles (ICC) of a file are ignored.
 
     Args:
         side: height and width in pixels.
@@ -22,12 +58,16 @@ class Decoder:
             otherwise a picture is resized to a square and may be distorted.
         stream: keep pictures on disk and decode each batch on request; None does so where they would take more than
             half of the machine's memory.
+        background: colour behind transparent pixels, by a name or number that Pillow's ImageColor knows.
+        depth: bits that the pixel values use; None: what each file states.
     """
 
     side: int
     channels: int
     centre: bool = False
     stream: bool | None = None
+    background: str = "white"
+    depth: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -37,8 +77,10 @@ class Decoder:
     @property
     def identity(self) -> bytes:
         """Bytes that differ between decoders; the fingerprint of streamed pictures includes them."""
-        # Stored results depend on these bytes: they keep the class name of version 0.1.
+        # Stored results depend on these bytes: they keep the class name of version 0.1, and its defaults.
         fields = f"side={self.side}, channels={self.channels}, centre={self.centre}, stream={self.stream}"
+        if (self.background, self.depth) != ("white", None):
+            fields += f", background={self.background}, depth={self.depth}"
         return f"Layout({fields})".encode()
 
     def streams(self, count: int) -> bool:
@@ -49,36 +91,43 @@ class Decoder:
 
         return count * self.channels * self.side**2 > psutil.virtual_memory().total / 2
 
-    def decode(self, file: Path, out: Tensor) -> bool:
+    def decode(self, file: Path, out: Tensor) -> Levels | None:
         """Decode ``file`` into ``out``, uint8 [channels, side, side].
 
         Returns:
-            Whether the file could be read. Where it could not, ``out`` is unchanged.
-        """
-        try:
-            with Image.open(file) as picture:
-                picture.draft(None, (2 * self.side, 2 * self.side))  # decodes a much larger JPEG at a smaller scale
-                ImageOps.exif_transpose(picture, in_place=True)
-                pixels = torch.from_numpy(np.array(self._converted(picture)))
-        except MemoryError:
-            raise
-        except Exception:  # Pillow raises many types for a broken file, struct.error among them
-            return False
-        out.copy_(pixels.unsqueeze(0) if self.channels == 1 else pixels.permute(2, 0, 1))
-        return True
+            The range of the pixel values; None where there is nothing to tell about it.
 
-    def _converted(self, picture: Image.Image) -> Image.Image:
-        """Convert the mode and the size of an upright picture."""
-        if picture.mode == "F":
-            raise ValueError("the range of floating-point pixels is unknown")
-        if picture.mode.startswith("I"):  # Pillow clips 16-bit levels to 255 instead of scaling them
-            picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).astype(np.uint8))
+        Raises:
+            PictureError: where the file cannot be read; ``out`` is then unchanged.
+        """
+        enough = 2 * self.side, 2 * self.side
+        with open_image(file, draft=enough) as picture, _decoded.take(picture.width * picture.height):
+            upright, levels = to_eight_bits(picture, file, self.depth)
+            pixels = torch.from_numpy(np.array(self._shaped(_opaque(upright, self.background))))
+        out.copy_(pixels.unsqueeze(0) if self.channels == 1 else pixels.permute(2, 0, 1))
+        return levels
+
+    def _shaped(self, picture: Image.Image) -> Image.Image:
+        """Convert the mode and the size of a picture."""
+        if picture.mode == "LAB":
+            profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+            picture = ImageCms.profileToProfile(picture, *profiles, outputMode="RGB") or picture
         picture = picture.convert("L" if self.channels == 1 else "RGB")
         if self.centre:
             picture = _middle_square(picture)
         if picture.size != (self.side, self.side):
             picture = picture.resize((self.side, self.side), Image.Resampling.BILINEAR)
         return picture
+
+
+def _opaque(picture: Image.Image, background: str) -> Image.Image:
+    """Lay a picture with transparent pixels over a ``background``."""
+    if not picture.has_transparency_data:
+        return picture
+    picture = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
+    below = Image.new("RGB", picture.size, background)
+    below.paste(picture, mask=picture)
+    return below
 
 
 def _middle_square(picture: Image.Image) -> Image.Image:

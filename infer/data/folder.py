@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from infer.core.errors import UserError
+from infer.core.images import PictureError
+from infer.core.progress import counted
 from infer.data.decoder import Decoder
+from infer.data.duplicates import label_conflicts
+from infer.data.layout import Part, find_layout, first_few
+from infer.data.levels import Levels, UnstatedRangeError, range_notes
 from infer.data.pictures import Pictures, Streamed
 from infer.data.splits import Splits, known_duplicates, required_fraction, stratified
-
-SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"))
-"""Files with these suffixes, in any case, are read as pictures."""
+from infer.data.walk import printable
 
 _MAX_UNREADABLE = 0.01
 """A folder with a larger share of unreadable pictures is refused; a smaller share is skipped and listed."""
@@ -25,51 +28,153 @@ _MAX_UNREADABLE = 0.01
 _TINY_FILE = 8192
 """Bytes below which threads slow decoding down: passing a picture between them takes longer than decoding it."""
 
+_SAMPLE = 64
+"""Streamed pictures whose range of values is looked at."""
+
+_DEPTHS = (8, 16, 32)
+"""Bits that 32-bit values whose range is not stated may use; the fewest that hold all values of the folder count."""
+
 
 def folder_splits(name: str, root: Path, decoder: Decoder, test_fraction: float | None, seed: int) -> Splits:
-    """Read the pictures below ``root``.
+    """Read the pictures below ``root``, which :func:`find_layout` finds.
 
-    There is either train/<class>/* and test/<class>/* (or val/<class>/*), or <class>/* alone. A val/ beside test/
-    becomes the validation split. Where there is no test split, ``test_fraction`` of each class is taken for it, chosen
-    by ``seed``, and near-duplicates stay together unless the pictures are streamed.
+    Where there is no test part, ``test_fraction`` of each class is taken for it, chosen by ``seed``, and
+    near-duplicates stay together unless the pictures are streamed.
 
     Raises:
-        UserError: if a split or a class has no readable picture, or more than 1 % of the pictures cannot be read.
+        UserError: if a part or a class has no readable picture, or more than 1 % of the pictures cannot be read.
     """
-    if not root.is_dir():
-        raise UserError(f"root={root}: no such folder; give one with train/<class>/ and test/<class>/ pictures")
-    has_train = (root / "train").is_dir()
-    test_root = _test_root(root) if has_train else None
-    if has_train and test_root is None:
-        raise UserError(f"root={root}: has train/ but no test/; add test/<class>/, or put <class>/ in root")
-    train_root = root / "train" if has_train else root
-    classes = _class_folders(train_root)
-    if len(classes) < 2:
-        found = f"one class, {classes[0]}" if classes else "no class folders"
-        raise UserError(f"root={root}: {found} in {train_root}; two or more folders of pictures are needed")
-    train_files = _files(train_root, classes)
-    if test_root is None:
-        share = required_fraction(name, test_fraction)
-        train, notes = _read(train_root, train_files, classes, decoder)
-        return _divided(Splits(name, classes, train, train, notes), share, seed)
-    train, notes = _read(train_root, train_files, classes, decoder)
-    test, test_notes = _read(test_root, _test_files(test_root, classes), classes, decoder)
-    splits = Splits(name, classes, train, test, (*notes, *test_notes))
-    return _with_validation(splits, root / "val", test_root, decoder)
+    root = Path(os.path.expanduser(root))
+    layout = find_layout(root)
+    share = required_fraction(name, test_fraction) if "test" not in layout.parts else None
+    readings = _read(layout.parts, decoder)
+    parts = {part: reading.pictures(layout.classes) for part, reading in readings.items()}
+    notes = (*layout.notes, *(note for own in readings.values() for note in own.notes()))
+    levels = [levels for own in readings.values() for levels in own.outcomes if not isinstance(levels, PictureError)]
+    notes += (*range_notes(levels, decoder.depth), *_conflict_notes(root, readings, parts))
+    test = parts.get("test", parts["train"])
+    splits = Splits(name, layout.classes, parts["train"], test, notes, validation=parts.get("validation"))
+    return _divided(splits, share, seed) if share is not None else splits
 
 
-def _with_validation(splits: Splits, val_root: Path, test_root: Path, decoder: Decoder) -> Splits:
-    """Add the pictures of ``val_root``, unless it is missing, without classes, or already the test split."""
-    if test_root == val_root or not val_root.is_dir() or not _class_folders(val_root):
-        return splits
-    validation, notes = _read(val_root, _test_files(val_root, splits.classes), splits.classes, decoder)
-    return replace(splits, validation=validation, notes=(*splits.notes, *notes))
+@dataclass
+class _Reading:
+    """The files of one part, and what became of those that were decoded.
+
+    Args:
+        part: the files and their class numbers.
+        decoder: of the files.
+        images: decoded pictures, uint8 [N, ch, H, W]; None if they are streamed.
+        outcomes: of every decoded file; of some, where the pictures are streamed.
+    """
+
+    part: Part
+    decoder: Decoder
+    images: Tensor | None
+    outcomes: list[Levels | PictureError | None]
+
+    @property
+    def kept(self) -> Tensor:
+        """Which files were decoded, bool [N]."""
+        return torch.tensor([not isinstance(outcome, PictureError) for outcome in self.outcomes])
+
+    def pictures(self, classes: Sequence[str]) -> Pictures | Streamed:
+        """Return the readable pictures; refuse too many unreadable ones, and a class without any."""
+        targets, bad = torch.tensor(self.part.targets), self._unreadable()
+        if self.images is None:
+            if len(bad) == len(self.outcomes):
+                raise UserError(f"root={printable(self.part.root)}: no picture can be read: {first_few(bad)}")
+            return Streamed(self.part.files, targets, self.decoder)
+        if len(bad) > _MAX_UNREADABLE * len(targets):
+            of = f"{len(bad)} of {len(targets)} pictures cannot be read"
+            raise UserError(f"root={printable(self.part.root)}: {of}: {first_few(bad)}")
+        found = targets[self.kept].bincount(minlength=len(classes)).tolist()
+        if missing := [name for name, count in zip(classes, found, strict=True) if not count]:
+            raise UserError(
+                f"root={printable(self.part.root)}: no readable picture of {first_few(missing)}: {first_few(bad)}"
+            )
+        return Pictures(self.images[self.kept], targets[self.kept]) if bad else Pictures(self.images, targets)
+
+    def notes(self) -> list[str]:
+        """Describe the skipped files."""
+        bad = self._unreadable() if self.images is not None else []
+        root, of = printable(self.part.root), f"{len(bad)} of {len(self.outcomes)} pictures"
+        return [f"{of} in {root} skipped, unreadable: {first_few(bad)}"] if bad else []
+
+    def _unreadable(self) -> list[str]:
+        files = _sampled(self.part.files) if self.images is None else self.part.files
+        outcomes = zip(files, self.outcomes, strict=True)
+        return [f"{file} ({error})" for file, error in outcomes if isinstance(error, PictureError)]
+
+
+def _read(parts: Mapping[str, Part], decoder: Decoder) -> dict[str, _Reading]:
+    """Decode the files of each part, or a sample of those that are streamed."""
+    readings = {}
+    for name, part in parts.items():
+        streams = decoder.streams(len(part.files))
+        files = _sampled(part.files) if streams else part.files
+        images = torch.empty(len(files), *decoder.shape, dtype=torch.uint8)
+        readings[name] = _Reading(part, decoder, None if streams else images, _decode(files, decoder, images))
+    errors = [each for own in readings.values() for each in own.outcomes if isinstance(each, UnstatedRangeError)]
+    if errors:
+        top = max(error.maximum for error in errors)
+        _read_unstated(readings, replace(decoder, depth=next(bits for bits in _DEPTHS if top < 2**bits)), errors[0])
+    return readings
+
+
+def _read_unstated(readings: Mapping[str, _Reading], decoder: Decoder, error: UnstatedRangeError) -> None:
+    """Decode pictures whose range is not stated by one range for all of them; refuse to do so for streamed ones."""
+    for reading in readings.values():
+        waiting = [at for at, each in enumerate(reading.outcomes) if isinstance(each, UnstatedRangeError)]
+        if waiting and reading.images is None:
+            raise UserError(f"root={printable(reading.part.root)}: has streamed pictures of {error}")
+        if waiting and reading.images is not None:
+            files = [reading.part.files[at] for at in waiting]
+            images = torch.empty(len(files), *decoder.shape, dtype=torch.uint8)
+            for at, image, found in zip(waiting, images, _decode(files, decoder, images), strict=True):
+                reading.images[at] = image
+                reading.outcomes[at] = found._replace(source="folder") if isinstance(found, Levels) else found
+
+
+def _decode(files: Sequence[Path], decoder: Decoder, images: Tensor) -> list[Levels | PictureError | None]:
+    """Decode ``files`` into ``images``, uint8 [N, ch, H, W]; return the range of each, or why it cannot be read."""
+
+    def decode(index: int) -> Levels | PictureError | None:
+        try:
+            return decoder.decode(files[index], images[index])
+        except PictureError as error:
+            return error
+
+    tiny = files[0].is_file() and files[0].stat().st_size < _TINY_FILE
+    with ThreadPoolExecutor() as pool:  # Pillow releases the interpreter lock while it decodes
+        return list((map if tiny else pool.map)(decode, range(len(files))))
+
+
+def _sampled(files: Sequence[Path]) -> list[Path]:
+    """Return some files, evenly spaced."""
+    return [files[at] for at in torch.linspace(0, len(files) - 1, min(len(files), _SAMPLE)).long().tolist()]
+
+
+def _conflict_notes(
+    root: Path, readings: Mapping[str, _Reading], parts: Mapping[str, Pictures | Streamed]
+) -> list[str]:
+    """Name equal pictures in different classes."""
+    kept = {name: own for name, own in parts.items() if isinstance(own, Pictures)}
+    conflicts = label_conflicts(list(kept.values()))
+    if not conflicts:
+        return []
+    files = [
+        [file for file, fine in zip(readings[name].part.files, readings[name].kept, strict=True) if fine]
+        for name in kept
+    ]
+    pairs = [" and ".join(printable(files[part][at].relative_to(root)) for part, at in pair) for pair in conflicts]
+    return [f"conflict of labels: {counted(len(pairs), 'picture')} in two classes, such as {'; '.join(pairs[:2])}"]
 
 
 def _divided(whole: Splits, share: float, seed: int) -> Splits:
     """Move ``share`` of each class's train pictures to the test split."""
     groups = known_duplicates(whole.train)
-    train, test = stratified(whole.train.targets, share, seed, groups)
+    train, test = stratified(whole.train.targets, share, seed, groups, whole.classes)
     notes = (*whole.notes, *_duplicate_notes(groups, train, test))
     return replace(whole, train=whole.train.part(train), test=whole.train.part(test), notes=notes)
 
@@ -88,82 +193,3 @@ def _duplicate_notes(groups: Tensor | None, train: Tensor, test: Tensor) -> list
     if divided := len(set(groups[train].tolist()) & set(groups[test].tolist())):
         notes.append(f"{divided} sets of near-duplicates had to be divided, because a class had nothing else")
     return notes
-
-
-def _class_folders(root: Path) -> list[str]:
-    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
-    """List every picture below ``root``/<class>/ with its class number."""
-    files = [
-        (Path(where, name), number)
-        for number, class_name in enumerate(classes)
-        for where, _, names in sorted(os.walk(root / class_name))
-        for name in sorted(names)
-        if Path(name).suffix.lower() in SUFFIXES
-    ]
-    if not files:
-        raise UserError(f"root={root}: no pictures in it; known are {', '.join(sorted(SUFFIXES))}")
-    return files
-
-
-def _test_root(root: Path) -> Path | None:
-    """Return ``root``/test, or val if there is no test or, as in Tiny-ImageNet and ImageNet, test has no classes."""
-    test, val = root / "test", root / "val"
-    if val.is_dir() and (not test.is_dir() or _class_folders(test) in ([], ["images"])):
-        return val
-    return test if test.is_dir() else None
-
-
-def _test_files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
-    """List the pictures of a test or validation folder; Tiny-ImageNet has a table instead of class folders."""
-    table = root / "val_annotations.txt"
-    if table.is_file():
-        number = {name: number for number, name in enumerate(classes)}
-        rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
-        rows = [row for row in rows if len(row) > 1]
-        unknown = {row[1] for row in rows} - set(classes)
-    else:
-        rows, unknown = [], set(_class_folders(root)) - set(classes)
-    if unknown:
-        raise UserError(f"root={root.parent}: {root.name}/ has classes that train/ lacks: {', '.join(sorted(unknown))}")
-    return [(root / "images" / row[0], number[row[1]]) for row in rows] if rows else _files(root, classes)
-
-
-def _read(
-    root: Path, files: Sequence[tuple[Path, int]], classes: Sequence[str], decoder: Decoder
-) -> tuple[Pictures | Streamed, tuple[str, ...]]:
-    """Read the files of one split, or prepare to stream them; also return notes about skipped files."""
-    targets = torch.tensor([number for _, number in files])
-    if decoder.streams(len(files)):
-        _require_all(root, targets, classes)
-        return Streamed([file for file, _ in files], targets, decoder), ()
-    images, readable = _decoded([file for file, _ in files], decoder)
-    bad = [str(file) for (file, _), fine in zip(files, readable, strict=True) if not fine]
-    if len(bad) > _MAX_UNREADABLE * len(files):
-        raise UserError(f"root={root}: {len(bad)} of {len(files)} pictures cannot be read: {_first_few(bad)}")
-    kept = torch.tensor(readable)
-    _require_all(root, targets[kept], classes)
-    notes = (f"{len(bad)} of {len(files)} pictures in {root} skipped, unreadable: {_first_few(bad)}",) if bad else ()
-    return Pictures(images[kept], targets[kept]), notes
-
-
-def _decoded(files: Sequence[Path], decoder: Decoder) -> tuple[Tensor, list[bool]]:
-    """Decode ``files`` into uint8 [N, ch, H, W]; also return which of them could be read."""
-    images = torch.empty(len(files), *decoder.shape, dtype=torch.uint8)
-    tiny = files[0].stat().st_size < _TINY_FILE
-    with ThreadPoolExecutor() as pool:  # Pillow releases the interpreter lock while it decodes
-        mapped = map if tiny else pool.map
-        return images, list(mapped(lambda index: decoder.decode(files[index], images[index]), range(len(files))))
-
-
-def _require_all(root: Path, targets: Tensor, classes: Sequence[str]) -> None:
-    """Refuse a split in which a class has no picture."""
-    missing = [c for c, count in zip(classes, targets.bincount(minlength=len(classes)), strict=True) if not count]
-    if missing:
-        raise UserError(f"root={root}: no readable picture of {_first_few(missing)}")
-
-
-def _first_few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

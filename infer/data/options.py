@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from infer.core.checks import Choice, Range
+from infer.core.checks import Choice, Name, Range
 from infer.core.errors import UserError
 
 
@@ -26,6 +26,8 @@ class DatasetOptions:
         resized_crop: instead of ``crop``, resize random boxes of at least this share of the area.
         centre: keep the proportions and cut the middle square; otherwise pictures are resized to a square.
         stream: decode pictures on request (true) or keep them in memory (false); None decides by their size.
+        background: colour behind transparent pixels, a name or ``#rrggbb``; colour profiles of files are ignored.
+        depth: bits that the pixel values use, as 12 of a camera in 16-bit files; None: what each file states.
         mean: of pixels in 0 to 1, one value per channel; None measures it on the train pictures.
         std: of the same pixels; given together with ``mean``.
         test_fraction: share of each class for the test split, where the data have none of their own.
@@ -35,7 +37,7 @@ class DatasetOptions:
         split_seed: seed of the choice of test and validation pictures.
     """
 
-    name: str = "image_folder"
+    name: Annotated[str, Name()] = "image_folder"
     kind: Annotated[str, Choice("digits", "torchvision", "folder")] = "folder"
     torchvision: str | None = None
     root: str | None = None
@@ -47,13 +49,15 @@ class DatasetOptions:
     resized_crop: Annotated[float | None, Range(0.01, 1)] = None
     centre: bool = False
     stream: bool | None = None
+    background: str = "white"
+    depth: Annotated[int | None, Range(1, 32)] = None
     mean: Annotated[list[float] | None, Range(0, 1)] = None
     std: Annotated[list[float] | None, Range(1e-6, 1)] = None
     test_fraction: Annotated[float | None, Range(0.01, 0.9)] = 0.2
     validation: Annotated[float | None, Range(0.01, 0.9)] = None
     imbalance: Annotated[float | None, Range(1, 1e6)] = None
     balanced: bool = True
-    split_seed: int = 0
+    split_seed: Annotated[int, Range(0, 2**31)] = 0
 
     def __hash__(self) -> int:
         # The generated hash fails on the lists of mean and std. Equality still compares every field.
@@ -69,9 +73,17 @@ class DatasetOptions:
         for key, values in (("mean", self.mean), ("std", self.std)):
             if (self.mean is None) != (self.std is None) or (values is not None and len(values) != self.channels):
                 raise UserError(f"{at}{key}={values}: give mean and std a value for each of {self.channels} channels")
-        if not self.name or "/" in self.name or self.name.startswith("."):
-            raise UserError(
-                f"{at}name={self.name}: names a folder below output=; it must have no slash and no leading dot"
-            )
+        if not _is_colour(self.background):
+            raise UserError(f"{at}background={self.background}: not a colour; give a name, such as white, or #rrggbb")
         if self.kind == "folder" and self.root is None:
             raise UserError(f"{at}root=null: give the folder of pictures, {at}root=<folder>")
+
+
+def _is_colour(text: str) -> bool:
+    """Return whether ``text`` is an opaque colour."""
+    from PIL import ImageColor
+
+    try:
+        return len(ImageColor.getrgb(text)) == 3
+    except ValueError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor
 
 from infer.core.errors import UserError
+from infer.core.images import PictureError
 from infer.data.decoder import Decoder
+from infer.data.walk import printable
 
 Buffer = bytes | memoryview
 
@@ -89,8 +92,11 @@ class Streamed:
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         images = torch.empty(len(indices), *self.shape, dtype=torch.uint8)
         for image, index in zip(images, indices.tolist(), strict=True):
-            if not self.decoder.decode(self.files[index], image):
-                raise UserError(f"{self.files[index]}: cannot be read as a picture; mend it or take it away")
+            try:
+                self.decoder.decode(self.files[index], image)
+            except PictureError as error:
+                file = printable(self.files[index])
+                raise UserError(f"{file}: cannot be read as a picture ({error}); mend it or take it away") from error
         return images, self.targets[indices]
 
     def part(self, positions: Tensor) -> Streamed:
@@ -109,7 +115,15 @@ class Streamed:
 
     @property
     def identity(self) -> Iterator[Buffer]:
-        """Bytes that differ between sets of pictures: names, sizes and targets, as reading every file takes hours."""
+        """Bytes that differ between sets of pictures: names, sizes, modification times and targets of their files.
+
+        Reading every file would take hours.
+        """
         yield self.decoder.identity
         for file, target in zip(self.files, self.targets.tolist(), strict=True):
-            yield f"{file.parent.name}/{file.name} {file.stat().st_size} {target}\n".encode()
+            try:
+                status = file.stat()
+            except OSError as error:
+                raise UserError(f"{printable(file)}: cannot be read ({error.strerror})") from error
+            name = os.fsencode(f"{file.parent.name}/{file.name}")
+            yield name + f" {status.st_size} {status.st_mtime_ns} {target}\n".encode()

@@ -116,7 +116,7 @@ class Splits:
         """
         if self.validation is not None:
             return replace(self, test=self.validation, validation=None, given_moments=self.moments)
-        train, test = stratified(self.train.targets, share, seed, known_duplicates(self.train))
+        train, test = stratified(self.train.targets, share, seed, known_duplicates(self.train), self.classes)
         return replace(self, train=self.train.part(train), test=self.train.part(test), given_moments=self.moments)
 
     @cached_property
@@ -126,7 +126,7 @@ class Splits:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of every pixel (of streamed pictures: every file's name and size), target and class name."""
+        """Digest of every pixel (of streamed pictures: every file's name, size and time), target and class name."""
         digest = hashlib.sha256("\n".join(self.classes).encode())
         for part in (self.train, self.test, self.validation):
             for content in part.identity if part is not None else ():
@@ -168,7 +168,13 @@ def known_duplicates(pictures: Pictures | Streamed) -> Tensor | None:
     return duplicate_groups(pictures.images) if isinstance(pictures, Pictures) else None
 
 
-def stratified(targets: Tensor, share: float, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def stratified(
+    targets: Tensor,
+    share: float,
+    seed: int,
+    groups: Tensor | None = None,
+    classes: Sequence[str] | None = None,
+) -> tuple[Tensor, Tensor]:
     """Divide pictures into a train and a test part, with ``share`` of each class in the test part.
 
     A group stays in one part: in the train part where it is too large for the test part. A class whose pictures all
@@ -179,6 +185,7 @@ def stratified(targets: Tensor, share: float, seed: int, groups: Tensor | None =
         share: of each class, in 0 to 1; at least one picture.
         seed: of the random choice.
         groups: group number of each picture, int64 [N], such as those of :func:`duplicate_groups`.
+        classes: class names, for the message.
 
     Returns:
         Positions of the train and of the test part, int64, ascending.
@@ -192,7 +199,8 @@ def stratified(targets: Tensor, share: float, seed: int, groups: Tensor | None =
         members = (targets == number).nonzero().flatten()
         members = members[torch.randperm(len(members), generator=generator)]
         if len(members) < 2:
-            raise UserError(f"dataset: class number {int(number)} has one picture; a split needs two, so add one")
+            name = classes[int(number)] if classes else f"number {int(number)}"
+            raise UserError(f"dataset: class {name} has one picture; a split needs two, so add one")
         wanted = max(1, round(share * len(members)))
         if groups is not None:
             test = _with_groups(test, members, wanted, targets, groups)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
+from infer.core.errors import UserError
+from infer.core.images import PictureError, open_image
 from infer.data.duplicates import duplicate_groups
-from infer.data.folder import SUFFIXES
+from infer.data.layout import find_layout
 from infer.data.pictures import Pictures
 from infer.data.splits import Splits
 
@@ -27,9 +28,9 @@ def summarise(data: Splits, root: str | None) -> dict[str, Any]:
     Returns:
         JSON values: the class names, the number of pictures of each split and of the smallest and largest class, the
         notes from reading, ``alike_across``, the number of test pictures that have a near-duplicate among the train
-        pictures (None if the pictures are streamed), and ``files``, the number of picture files below ``root`` (None
-        without a root). With a root also formats and modes with their counts, and width and height of the smallest,
-        largest and commonest file in pixels.
+        pictures (None if the pictures are streamed), and ``files``, the number of picture files that are read below
+        ``root`` (None without a root, or where it is gone). With files also formats and modes with their counts, and
+        width and height of the smallest, largest and commonest file in pixels.
     """
     counts = data.train.targets.bincount(minlength=len(data.classes))
     return {
@@ -55,18 +56,22 @@ def _duplicates_across(data: Splits) -> int | None:
 
 
 def _file_summary(root: Path) -> dict[str, Any]:
-    """Count formats and modes of the picture files below ``root``, and measure their sizes."""
+    """Count formats and modes of the picture files that are read below ``root``, and measure their sizes."""
     formats: Counter[str] = Counter()
     modes: Counter[str] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
-    for file in _picture_files(root):
-        try:
-            with Image.open(file) as picture:
-                formats[picture.format or ""] += 1
-                modes[picture.mode] += 1
-                sizes[picture.size] += 1
-        except Exception:  # Pillow raises many types for a broken file; the notes from reading name it
-            continue
+    try:
+        parts = find_layout(Path(os.path.expanduser(root))).parts.values()
+    except UserError:  # the folder is gone or changed since it was read
+        return {"files": None}
+    for file in (file for part in parts for file in part.files):
+        # the notes from reading name an unreadable file.
+        with suppress(PictureError), open_image(file) as picture:
+            formats[picture.format or ""] += 1
+            modes[picture.mode] += 1
+            sizes[picture.size] += 1
+    if not sizes:
+        return {"files": None}
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     return {
         "files": sum(formats.values()),
@@ -76,8 +81,3 @@ def _file_summary(root: Path) -> dict[str, Any]:
         "largest": list(by_area[-1]),
         "commonest": list(sizes.most_common(1)[0][0]),
     }
-
-
-def _picture_files(root: Path) -> Iterator[Path]:
-    for where, _, names in os.walk(root, followlinks=True):
-        yield from (Path(where, name) for name in names if Path(name).suffix.lower() in SUFFIXES)

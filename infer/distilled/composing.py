@@ -19,6 +19,33 @@ from infer.core.mixed_views import ViewDraws, dequantise_labels
 from infer.distilled.storage import StoredSet
 
 
+def natural_rounds(targets: Tensor) -> Tensor:
+    """Return the round of each natural image by its class number, int64 [N]."""
+    order = targets.argsort(stable=True)
+    first_of_class = torch.searchsorted(targets[order], targets[order])
+    rounds = torch.empty_like(order)
+    rounds[order] = torch.arange(len(order)) - first_of_class
+    return rounds
+
+
+def composed_count(targets: Tensor, compensators: int, per_round: int) -> int:
+    """Return the number P of composed images, without making anything of that size.
+
+    Args:
+        targets: class numbers of the natural images, int64 [N].
+        compensators: their number U, a multiple of ``per_round``.
+        per_round: compensators of a round.
+    """
+    if not compensators:
+        return 0
+    return per_round * int(_round_sizes(natural_rounds(targets), compensators // per_round).sum())
+
+
+def _round_sizes(rounds: Tensor, count: int) -> Tensor:
+    """Return the number of natural images in each of the first ``count`` rounds, int64 [count]."""
+    return rounds.bincount(minlength=count)[:count]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ComposedSet(StoredSet):
     """Batches of images and labels by index tensors, int64 [B] on the device of the set.
@@ -38,17 +65,18 @@ class ComposedSet(StoredSet):
     @cached_property
     def pairs(self) -> Tensor:
         """Positions of the natural image and the compensator of each composed image, int64 [P, 2]."""
-        targets = self.natural_targets
-        if not len(self.compensators):
-            return torch.empty(0, 2, dtype=torch.int64, device=targets.device)
-        order = targets.argsort(stable=True)
-        first_of_class = torch.searchsorted(targets[order], targets[order])
-        rounds = torch.empty_like(order)
-        rounds[order] = torch.arange(len(order), device=order.device) - first_of_class
-        numbers = torch.arange(len(self.compensators), device=order.device)
-        compensator_rounds = numbers // self.header.compensators_per_round
-        same_round = (compensator_rounds[:, None] == rounds[None, :]).nonzero()
-        return same_round.flip(dims=(1,))
+        count, per_round = len(self.compensators), self.header.compensators_per_round
+        if not count:
+            return torch.empty(0, 2, dtype=torch.int64, device=self.device)
+        rounds = natural_rounds(self.natural_targets.cpu())
+        members = rounds.argsort(stable=True)  # the natural images, round after round
+        sizes = _round_sizes(rounds, count // per_round)
+        ends = sizes.cumsum(0).repeat_interleave(per_round)  # of each compensator's round in `members`
+        sizes = sizes.repeat_interleave(per_round)
+        compensators = torch.arange(count).repeat_interleave(sizes)
+        behind = (sizes.cumsum(0) - ends).repeat_interleave(sizes)
+        naturals = members[torch.arange(len(compensators)) - behind]
+        return torch.stack([naturals, compensators], dim=1).to(self.device)
 
     @cached_property
     def _parts(self) -> tuple[Tensor, Tensor]:

@@ -122,14 +122,16 @@ class DistilledSet(ComposedSet, Dataset[tuple[Tensor, Tensor]]):
         shape = " x ".join(map(str, self.naturals.shape[1:]))
         return f"DistilledSet({pool}, {len(self.classes)} classes, {shape}, {self.payload:,} bytes)"
 
-    def export(self, folder: str | Path, format: str = "imagefolder") -> None:
+    def export(self, folder: str | Path, format: str = "imagefolder", overwrite: bool = False) -> None:
         """Write all images and labels for other programs; :func:`infer.distilled.export.export_set` has the layouts.
 
         Args:
-            folder: folder to write to; it is created.
+            folder: folder to write to; it is created, and has to be empty.
             format: ``"imagefolder"``, ``"huggingface"`` or ``"parquet"``.
+            overwrite: delete everything that the folder holds; links are not followed.
 
         Raises:
-            UserError: if the format is unknown, needs a package that is missing, or the folder cannot be written.
+            UserError: if the format is unknown, needs a package that is missing, or the folder holds something or
+                cannot be written.
         """
-        export_set(self, folder, format)
+        export_set(self, folder, format, overwrite)

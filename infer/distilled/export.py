@@ -1,11 +1,21 @@
-"""Export of a distilled set to formats that other programs read."""
+"""Export of a distilled set to formats that other programs read.
+
+Tables name classes as they are, with two exceptions. A name that a spreadsheet may take for a formula, that begins with
+``'``, or that is the name of another column gets a leading ``'``: ``name.removeprefix("'")`` is the true name. A lone
+surrogate, which UTF-8 cannot encode, is written as ``\\udc80``. ``meta.json`` has all names unchanged.
+
+An export is written to a hidden folder within its folder and moved into place when it is whole, ``meta.json`` last. One
+that fails leaves nothing behind. One that is killed leaves the hidden folder; the next export names it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import itertools
 import json
-import re
+import shutil
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -16,12 +26,20 @@ from PIL import Image
 
 from infer.core.errors import UserError, choices
 from infer.core.extras import needed_by
+from infer.core.folder_names import folder_names
 from infer.distilled.composing import ComposedSet
 
-_BATCH = 256
+_BATCH_BYTES = 2**24
+"""Bytes of the images that are composed at once."""
+_ROWS = 1024
+"""Rows of a Parquet file that are written at once."""
+_UNFINISHED = ".unfinished-export"
+_COLUMNS = ("file", "class", "kind")
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+"""How a cell begins that a spreadsheet may take for a formula."""
 
 
-def export_set(dataset: ComposedSet, folder: str | Path, format: str = "imagefolder") -> None:
+def export_set(dataset: ComposedSet, folder: str | Path, format: str = "imagefolder", overwrite: bool = False) -> None:
     """Write all images, composed ones too, with their labels.
 
     Images are PNG files without the transform of the set. Labels are probabilities, one per class, at the temperature
@@ -29,18 +47,22 @@ def export_set(dataset: ComposedSet, folder: str | Path, format: str = "imagefol
     and the one in which the distilled file stores its labels.
 
     - ``"imagefolder"``: ``<class>/<number>.png`` and ``labels.csv`` with file, class, kind (natural, composed or view)
-      and a column of probabilities per class. Characters that a folder name cannot hold become ``_``.
+      and a column of probabilities per class. The folders are named by :func:`infer.core.folder_names.folder_names`;
+      their names are distinct on every file system.
     - ``"huggingface"``: ``train/<number>.png`` and ``train/metadata.csv`` with file_name, label (class number), class
       and ``probability_<class number>``. ``datasets.load_dataset("imagefolder", data_dir=folder)`` reads it.
     - ``"parquet"``: ``train.parquet`` with image (bytes of a PNG), label (class number), class and probabilities.
 
     Args:
         dataset: the set.
-        folder: folder to write to; it is created.
+        folder: folder to write to; it is created, and has to be empty.
         format: ``"imagefolder"``, ``"huggingface"`` or ``"parquet"``.
+        overwrite: delete everything that the folder holds once the export is whole. Links in it are deleted, and what
+            they lead to is kept.
 
     Raises:
-        UserError: if the format is unknown, needs a package that is missing, or the folder cannot be written.
+        UserError: if the format is unknown, needs a package that is missing, or the folder holds something or cannot be
+            written.
 
     Example:
         >>> import tempfile, torch
@@ -56,11 +78,59 @@ def export_set(dataset: ComposedSet, folder: str | Path, format: str = "imagefol
     if format not in _FORMATS:
         raise choices("format", format, _FORMATS)
     folder = Path(folder)
+    write = _FORMATS[format](dataset.to("cpu"))
     try:
-        _FORMATS[format](dataset, folder)
-        (folder / "meta.json").write_text(json.dumps(_meta(dataset), indent=2) + "\n", encoding="utf-8")
+        with _replacing(folder, overwrite) as unfinished:
+            write(unfinished)
+            (unfinished / "meta.json").write_text(json.dumps(_meta(dataset), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"export to {folder}: {error.strerror or error}; choose a folder to write to") from error
+
+
+@contextlib.contextmanager
+def _replacing(folder: Path, overwrite: bool) -> Iterator[Path]:
+    """Yield a hidden folder in ``folder``; at the end of the block its entries are moved up, ``meta.json`` last."""
+    _check_folder(folder, overwrite)
+    created = not folder.exists()
+    unfinished = folder / _UNFINISHED
+    if overwrite:
+        _remove(unfinished)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        if not overwrite:
+            _check_folder(folder, overwrite, known=_UNFINISHED)  # something may have come meanwhile
+        for entry in [entry for entry in folder.iterdir() if entry != unfinished]:
+            _remove(entry)
+        for entry in sorted(unfinished.iterdir(), key=lambda entry: entry.name == "meta.json"):
+            entry.rename(folder / entry.name)
+        unfinished.rmdir()
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if created:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _check_folder(folder: Path, overwrite: bool, known: str = "") -> None:
+    """Refuse a folder that holds something beside ``known``, or one that nobody means to empty."""
+    held = sorted(entry.name for entry in folder.iterdir() if entry.name != known) if folder.is_dir() else []
+    if not held:
+        return
+    if not overwrite:
+        what = "an export that was broken off or still runs" if _UNFINISHED in held else repr(held[0])
+        raise UserError(f"export to {folder}: holds {what}; choose another folder, or overwrite=True to empty it")
+    if any(place.resolve().is_relative_to(folder.resolve()) for place in (Path.cwd(), Path.home())):
+        raise UserError(f"export to {folder}: holds the working or home folder, which is not emptied; choose another")
+
+
+def _remove(entry: Path) -> None:
+    """Remove a file, a folder, or a link without what it leads to."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)
 
 
 class _Item(NamedTuple):
@@ -73,9 +143,9 @@ class _Item(NamedTuple):
 
 def _items(dataset: ComposedSet) -> Iterator[_Item]:
     """All items, composed in batches."""
-    for indices in torch.arange(len(dataset)).split(_BATCH):
-        at = indices.to(dataset.device)
-        parts = (dataset.images(at).cpu(), dataset.classes_of(at).tolist(), dataset.soft_labels(at).tolist())
+    image_bytes = dataset.naturals[0].numel()
+    for indices in torch.arange(len(dataset)).split(max(1, min(256, _BATCH_BYTES // image_bytes))):
+        parts = (dataset.images(indices), dataset.classes_of(indices).tolist(), dataset.soft_labels(indices).tolist())
         for number, image, target, label in zip(indices.tolist(), *parts, strict=True):
             kind = "view" if dataset.mixed_views else "natural" if number < len(dataset.naturals) else "composed"
             yield _Item(number, _png(image), target, kind, label)
@@ -99,60 +169,93 @@ def _meta(dataset: ComposedSet) -> dict[str, Any]:
     }
 
 
-def _write_imagefolder(dataset: ComposedSet, folder: Path) -> None:
-    names = _folder_names(dataset.header.classes)
-    for name in names:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as table:
-        writer = csv.writer(table)
-        writer.writerow(["file", "class", "kind", *dataset.header.classes])
-        for item in _items(dataset):
-            file = f"{names[item.target]}/{item.number:06d}.png"
-            (folder / file).write_bytes(item.png)
-            writer.writerow([file, dataset.header.classes[item.target], item.kind, *map(_rounded, item.probabilities)])
+def _imagefolder(dataset: ComposedSet) -> Callable[[Path], None]:
+    classes = dataset.header.classes
+    cells = [_cell(name) for name in classes]
+    # A class may be called like one of our files.
+    names = folder_names([*classes, "labels.csv", "meta.json"])[: len(classes)]
+
+    def write(folder: Path) -> None:
+        for name in names:
+            (folder / name).mkdir()
+        with _table(folder / "labels.csv", [*_COLUMNS, *cells]) as writer:
+            for item in _items(dataset):
+                file = f"{names[item.target]}/{item.number:06d}.png"
+                (folder / file).write_bytes(item.png)
+                writer.writerow([file, cells[item.target], item.kind, *map(_rounded, item.probabilities)])
+
+    return write
 
 
-def _write_huggingface(dataset: ComposedSet, folder: Path) -> None:
-    train = folder / "train"
-    train.mkdir(parents=True, exist_ok=True)
-    with (train / "metadata.csv").open("w", newline="", encoding="utf-8") as table:
-        writer = csv.writer(table)
-        columns = [f"probability_{number}" for number in range(len(dataset.header.classes))]
-        writer.writerow(["file_name", "label", "class", *columns])
-        for item in _items(dataset):
-            file = f"{item.number:06d}.png"
-            (train / file).write_bytes(item.png)
-            writer.writerow(
-                [file, item.target, dataset.header.classes[item.target], *map(_rounded, item.probabilities)]
-            )
+def _huggingface(dataset: ComposedSet) -> Callable[[Path], None]:
+    cells = [_cell(name) for name in dataset.header.classes]
+    columns = [f"probability_{number}" for number in range(len(cells))]
+
+    def write(folder: Path) -> None:
+        train = folder / "train"
+        train.mkdir()
+        with _table(train / "metadata.csv", ["file_name", "label", "class", *columns]) as writer:
+            for item in _items(dataset):
+                file = f"{item.number:06d}.png"
+                (train / file).write_bytes(item.png)
+                writer.writerow([file, item.target, cells[item.target], *map(_rounded, item.probabilities)])
+
+    return write
 
 
-def _write_parquet(dataset: ComposedSet, folder: Path) -> None:
+def _parquet(dataset: ComposedSet) -> Callable[[Path], None]:
     with needed_by("format=parquet"):
         pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-    items = list(_items(dataset))
-    columns = {
-        "image": pyarrow.array([item.png for item in items], pyarrow.binary()),
-        "label": pyarrow.array([item.target for item in items], pyarrow.int64()),
-        "class": pyarrow.array([dataset.header.classes[item.target] for item in items], pyarrow.string()),
-        "probabilities": pyarrow.array([item.probabilities for item in items], pyarrow.list_(pyarrow.float32())),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.table(columns), folder / "train.parquet")
+    classes = [_encodable(name) for name in dataset.header.classes]
+    schema = pyarrow.schema(
+        {
+            "image": pyarrow.binary(),
+            "label": pyarrow.int64(),
+            "class": pyarrow.string(),
+            "probabilities": pyarrow.list_(pyarrow.float32()),
+        }
+    )
+
+    def write(folder: Path) -> None:
+        items = _items(dataset)
+        with parquet.ParquetWriter(folder / "train.parquet", schema) as writer:
+            while rows := list(itertools.islice(items, _ROWS)):
+                columns = [
+                    [item.png for item in rows],
+                    [item.target for item in rows],
+                    [classes[item.target] for item in rows],
+                    [item.probabilities for item in rows],
+                ]
+                writer.write_table(pyarrow.table(columns, schema=schema))
+
+    return write
 
 
-_FORMATS: dict[str, Callable[[ComposedSet, Path], None]] = {
-    "imagefolder": _write_imagefolder,
-    "huggingface": _write_huggingface,
-    "parquet": _write_parquet,
+_FORMATS: dict[str, Callable[[ComposedSet], Callable[[Path], None]]] = {
+    "imagefolder": _imagefolder,
+    "huggingface": _huggingface,
+    "parquet": _parquet,
 }
 
 
-def _rounded(probability: float) -> str:
-    return f"{probability:.6g}"
+@contextlib.contextmanager
+def _table(file: Path, columns: list[str]) -> Iterator[Any]:
+    """Open a CSV file whose texts are quoted, and write its first row."""
+    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as opened:
+        writer = csv.writer(opened, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(columns)
+        yield writer
 
 
-def _folder_names(classes: list[str]) -> list[str]:
-    """One distinct name per class that is valid on every system and leads out of no folder."""
-    names = [re.sub(r"[^\w \-.]", "_", name).strip(". ") or "_" for name in classes]
-    return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names)]
+def _cell(name: str) -> str:
+    """Return a class name as tables have it; ``removeprefix("'")`` gives the name back."""
+    return f"'{name}" if name.startswith(("'", *_FORMULA)) or name in _COLUMNS else name
+
+
+def _encodable(name: str) -> str:
+    """Return ``name`` with lone surrogates escaped."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _rounded(probability: float) -> float:
+    return float(f"{probability:.6g}")

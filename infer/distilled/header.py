@@ -1,4 +1,4 @@
-"""The header of a distilled file: its fields and the rule that each field obeys.
+"""The header of a distilled file: its fields and the types and ranges that they have.
 
 A file may come from anywhere. Every field is therefore checked before any tensor is read.
 """
@@ -6,27 +6,36 @@ A file may come from anywhere. Every field is therefore checked before any tenso
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
+import reprlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from pydantic import Field, InstanceOf, JsonValue, StrictFloat, StrictInt, TypeAdapter, ValidationError
 
 from infer.core import ufc
 from infer.core.errors import UserError
-from infer.core.mixed_views import MOST_SMOOTH_NOISE
+from infer.core.mixed_views import MixedViews
 
 VERSION = 2
 LARGEST_SIDE = 4096
 """Longest side of an image in pixels."""
-_LARGEST_NUMBER = 3e38  # of float32
+_LARGEST_COUNT = 2**63 - 1
 _ADDED_BY_VERSION_2: dict[str, Any] = {"sheets": [], "views": None}
-_SHOWN = 60  # characters of a wrong value that a message shows
+
+if TYPE_CHECKING:
+    JsonObject = dict[str, Any]
+else:
+    JsonObject = dict[str, JsonValue]
+Mean = Annotated[StrictFloat, Field(ge=-10, le=10, allow_inf_nan=False)]
+Std = Annotated[StrictFloat, Field(ge=1e-6, le=10, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
 class Header:
     """The meaning of the tensors of a distilled file.
+
+    The annotations give the types and ranges that :func:`read_header` requires of a file.
 
     Args:
         classes: distinct class names; the position is the class number.
@@ -38,30 +47,36 @@ class Header:
         temperature: softmax temperature at which the student matches the labels.
         compensators_per_round: compensators that each natural image of a round is composed with.
         label_bytes: bytes of the teachers that dynamic labels need.
-        step: pixel levels of one unit of a stored compensator.
+        step: pixel levels of one unit of a stored compensator; up to 255, composed images fit 16 bits.
         sheets: bytes of each compressed sheet of natural images; empty where they are stored raw.
         views: entry of :attr:`infer.core.mixed_views.MixedViews.header`, or None.
         version: version of the file format.
-        provenance: how the file was made; free text for people.
+        provenance: how the file was made; any JSON object, for people.
     """
 
-    classes: list[str]
-    mean: list[float]
-    std: list[float]
-    labels: str
-    space: str
-    temperature: float
-    compensators_per_round: int
-    label_bytes: int = 0
-    step: int = ufc.STEP
-    sheets: list[int] = field(default_factory=list)
-    views: dict[str, Any] | None = None
+    classes: Annotated[list[InstanceOf[str]], Field(min_length=1)]
+    mean: list[Mean]
+    std: list[Std]
+    labels: Annotated[str, Field(pattern="^(static|views|dynamic|hard)$")]
+    space: Annotated[str, Field(pattern="^(logits|probabilities)$")]
+    temperature: Annotated[StrictFloat, Field(ge=1e-3, le=1e4, allow_inf_nan=False)]
+    compensators_per_round: Annotated[StrictInt, Field(ge=0, le=_LARGEST_COUNT)]
+    label_bytes: Annotated[StrictInt, Field(ge=0, le=_LARGEST_COUNT)] = 0
+    step: Annotated[StrictInt, Field(ge=1, le=255)] = ufc.STEP
+    sheets: list[Annotated[StrictInt, Field(ge=1, le=_LARGEST_COUNT)]] = field(default_factory=list)
+    views: JsonObject | None = None
     version: int = VERSION
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: JsonObject = field(default_factory=dict)
+
+
+_VERSION = TypeAdapter(Annotated[StrictInt, Field(ge=1)])
+_HEADER, _VIEWS = TypeAdapter(Header), TypeAdapter(MixedViews)
 
 
 def read_header(path: Path, text: str | None) -> Header:
     """Parse and check the header of a file.
+
+    Fields that this version does not know are ignored: a writer may add some without a new format version.
 
     Args:
         path: the file, for messages.
@@ -71,116 +86,67 @@ def read_header(path: Path, text: str | None) -> Header:
         The header. One of version 1 becomes one of version 2.
 
     Raises:
-        UserError: names the file, the field and the value that breaks a rule.
+        UserError: names the file, the field, the value and what was expected.
     """
-    try:
-        content = json.loads(text or "")
-        version = content["version"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise UserError(f"{path}: a safetensors file, but not a distilled set: it has no infer header") from error
-    _check_field(path, "version", version, _whole(1))
+    content = _parsed(path, text)
+    version = _validated(path, _VERSION, content["version"], "version")
     if version > VERSION:
         raise UserError(f"{path}: format version {version}, this infer reads 1 to {VERSION}; update infer to read it")
-    if version == 1:
-        content = {**_ADDED_BY_VERSION_2, **content, "version": VERSION}
-    _check_names(path, "header", set(content), {known.name for known in fields(Header)})
-    for name, rule in _RULES.items():
-        _check_field(path, name, content[name], rule)
-    _check_together(path, content)
-    if content["views"] is not None:
-        _check_views(path, content["views"])
-    return Header(**content)
+    content = {**(_ADDED_BY_VERSION_2 if version == 1 else {}), **content, "version": VERSION}
+    for known in fields(Header):
+        if known.name not in content:
+            raise UserError(f"{path}: its header lacks the field {known.name}; copy it again or distil again")
+    header: Header = _validated(path, _HEADER, content)
+    _check_together(path, header)
+    return header
 
 
-class _Rule(NamedTuple):
-    """What a value must be, as a test and in words."""
-
-    accepts: Callable[[Any], bool]
-    expected: str
-
-
-def _whole(low: int, high: float = math.inf) -> _Rule:
-    limit = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
-    return _Rule(lambda v: type(v) is int and low <= v <= high, f"a whole number {limit}")
-
-
-def _one_of(*names: str) -> _Rule:
-    return _Rule(lambda v: isinstance(v, str) and v in names, f"one of {', '.join(names)}")
-
-
-def _list_of(rule: _Rule, expected: str) -> _Rule:
-    return _Rule(lambda v: isinstance(v, list) and all(rule.accepts(entry) for entry in v), expected)
+def _parsed(path: Path, text: str | None) -> dict[str, Any]:
+    """Parse the text into an object with a version."""
+    reason = "no JSON object with a version"
+    try:
+        content = json.loads(text or "null")
+        if isinstance(content, dict) and "version" in content:
+            return content
+    except RecursionError:
+        reason = "nested too deeply"
+    except ValueError as error:  # an integer of more than 4300 digits, too
+        reason = str(error).partition(";")[0]
+    found = f" ({reason}: {reprlib.repr(text)})" if text else ""
+    raise UserError(f"{path}: a safetensors file, but not a distilled set: it has no infer header{found}")
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= _LARGEST_NUMBER  # false for NaN
+def _validated(path: Path, adapter: TypeAdapter[Any], content: Any, at: str = "") -> Any:
+    """Return ``content``, a field ``at`` or the whole header, as the type of ``adapter``."""
+    try:
+        return adapter.validate_python(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = [*([at] if at else []), *first["loc"]]
+        name = str(place[0]) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place[1:3])
+        found = "" if first["type"] == "missing" else f"={reprlib.repr(first['input'])}"
+        expected = first["msg"].replace("Input should", "must").replace("String should", "must")
+        raise UserError(f"{path}: header field {_escaped(name)}{found}: {expected[:1].lower()}{expected[1:]}") from None
 
 
-def _are_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(n, str) for n in value) and len(set(value)) == len(value) > 0
+def _escaped(name: str) -> str:
+    return name if name.isprintable() else repr(name)
 
 
-_NUMBER = _Rule(_is_number, "a finite number")
-_POSITIVE = _Rule(lambda v: _is_number(v) and v > 0, "a finite number above 0")
-_MAPPING = _Rule(lambda v: isinstance(v, dict), "a mapping")
-
-_RULES = {
-    "classes": _Rule(_are_names, "a list of distinct class names"),
-    "mean": _list_of(_NUMBER, "a list of finite numbers, one per channel"),
-    "std": _list_of(_POSITIVE, "a list of finite numbers above 0, one per channel"),
-    "labels": _one_of("static", "views", "dynamic", "hard"),
-    "space": _one_of("logits", "probabilities"),
-    "temperature": _POSITIVE,
-    "compensators_per_round": _whole(0),
-    "label_bytes": _whole(0),
-    "step": _whole(1, 255),
-    "sheets": _list_of(_whole(1), "a list of whole numbers of at least 1"),
-    "provenance": _MAPPING,
-}
-
-_VIEW_RULES = {
-    "count": _whole(1),
-    "pool": _whole(1),
-    "seed": _whole(0, 2**64 - 1),
-    "crop": _whole(0, LARGEST_SIDE),
-    "flip": _Rule(lambda v: isinstance(v, bool), "true or false"),
-    "resized_crop": _Rule(lambda v: v is None or (_is_number(v) and 0 < v <= 1), "null or a number above 0, at most 1"),
-    "mixing": _one_of("mixup", "cutmix", "none"),
-    "candidates": _whole(1, 256),
-    "compensators": _whole(0, MOST_SMOOTH_NOISE),
-}
+def _check_together(path: Path, header: Header) -> None:
+    """Check the rules over several entries."""
+    if len(set(header.classes)) < len(header.classes):
+        _refuse(path, "classes", header.classes, "must be distinct names")
+    if len(header.mean) not in (1, 3):
+        _refuse(path, "mean", header.mean, "must have 1 or 3 numbers, one per channel")
+    if len(header.std) != len(header.mean):
+        _refuse(path, "std", header.std, f"must have as many numbers as mean={reprlib.repr(header.mean)}")
+    if (header.labels == "views") != (header.views is not None):
+        expected = "an object" if header.labels == "views" else "null"
+        _refuse(path, "views", header.views, f"must be {expected} where labels={header.labels}")
+    if header.views is not None:
+        _validated(path, _VIEWS, header.views, "views")
 
 
-def _check_names(path: Path, what: str, present: set[str], known: set[str]) -> None:
-    """Refuse missing and unknown names."""
-    if present != known:
-        names = ", ".join(name if name.isidentifier() else repr(name) for name in sorted(known ^ present))
-        raise UserError(f"{path}: its {what} is incomplete or foreign: {_short(names)}")
-
-
-def _check_field(path: Path, name: str, value: Any, rule: _Rule) -> None:
-    if not rule.accepts(value):
-        raise UserError(f"{path}: header field {name}={_short(repr(value))}: expected {rule.expected}")
-
-
-def _check_together(path: Path, content: dict[str, Any]) -> None:
-    """Check the rules over two fields."""
-    mean, views = content["mean"], content["views"]
-    channels = _Rule(lambda v: len(v) == len(mean), f"as many numbers as mean={_short(repr(mean))} has")
-    _check_field(path, "std", content["std"], channels)
-    if content["labels"] == "views":
-        _check_field(path, "views", views, _Rule(_MAPPING.accepts, "a mapping where labels=views"))
-    else:
-        _check_field(path, "views", views, _Rule(lambda v: v is None, f"null where labels={content['labels']}"))
-
-
-def _check_views(path: Path, views: dict[str, Any]) -> None:
-    """Check the arguments of the mixed views."""
-    views = {"compensators": 0, **views}  # files without smooth noise lack the key
-    _check_names(path, "header field views", set(views), set(_VIEW_RULES))
-    for name, rule in _VIEW_RULES.items():
-        _check_field(path, f"views.{name}", views[name], rule)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+def _refuse(path: Path, name: str, value: Any, expected: str) -> NoReturn:
+    raise UserError(f"{path}: header field {name}={reprlib.repr(value)}: {expected}")

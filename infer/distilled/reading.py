@@ -6,33 +6,43 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
-from torch import Size, Tensor
+from torch import Tensor
 
 from infer.core import codec
 from infer.core.errors import UserError
-from infer.core.mixed_views import unpack_choices
+from infer.core.mixed_views import MixedViews, unpack_choices
 from infer.distilled.artifacts import SCHEME, fetch
+from infer.distilled.composing import composed_count
 from infer.distilled.dataset import DistilledSet
 from infer.distilled.header import Header, read_header
-from infer.distilled.tensors import Layout, check_layouts, check_values
+from infer.distilled.limits import check_memory, memory_needed
+from infer.distilled.tensors import Layout, check_labels, check_layouts, check_targets
+
+_LONGEST_HEADER = 2**24
+"""Bytes of the names, shapes and metadata of a safetensors file that are parsed."""
 
 
-def load(path: str | Path, transform: Callable[[Tensor], Any] | None = None) -> DistilledSet:
+def load(
+    path: str | Path, transform: Callable[[Tensor], Any] | None = None, max_bytes: int | None = None
+) -> DistilledSet:
     """Read a distilled file.
 
-    The header and the types and shapes of the tensors are checked before any tensor is read. Files of format version 1
-    and 2 are read.
+    The file may come from anywhere: the header, the types and shapes of the tensors and the memory that the set takes
+    are checked before any image is decoded. Files of format version 1 and 2 are read.
 
     Args:
         path: a file, or a published one as ``wandb:<entity>/<project>/<artifact>:<version>``.
         transform: function applied to each image, uint8 [ch, H, W], when the set is indexed.
+        max_bytes: bytes of memory that the set may take; None is 4 GiB, or 32 times the size of the file where that
+            is more.
 
     Returns:
         The set, a PyTorch dataset of (image uint8 [ch, H, W], label float32 [C]).
 
     Raises:
-        UserError: if the file is missing, truncated, foreign, inconsistent or of a newer format version.
+        UserError: if the file is missing, truncated, foreign, inconsistent, of a newer format version or too large.
 
     Example:
         >>> import tempfile, torch
@@ -48,55 +58,72 @@ def load(path: str | Path, transform: Callable[[Tensor], Any] | None = None) -> 
     file = fetch(str(path)) if str(path).startswith(SCHEME) else Path(path)
     if not file.is_file():
         raise UserError(f"{file}: no such distilled file; write one with infer.distill or the command infer-distill")
-    header, tensors = _read(file)
-    check_values(file, header, tensors)
-    distilled = _decoded(file, header, tensors, transform)
-    if header.views and header.views["pool"] != distilled.pool:
-        raise UserError(f"{file}: header field views.pool={header.views['pool']}, but it holds {distilled.pool} images")
-    if distilled.labels is not None and len(distilled.labels) != len(distilled):
-        raise UserError(f"{file}: {len(distilled.labels)} labels for {len(distilled)} images")
-    return distilled
+    header, tensors = _read(file, max_bytes)
+    if "labels" in tensors:
+        check_labels(file, header, tensors["labels"])
+    return _decoded(file, header, tensors, transform)
 
 
-def _read(file: Path) -> tuple[Header, dict[str, Tensor]]:
-    """Read the header and, once both are checked, the tensors."""
+def _read(file: Path, max_bytes: int | None) -> tuple[Header, dict[str, Tensor]]:
+    """Read the header and, once both and the memory they imply are checked, the tensors."""
     try:
+        with file.open("rb") as opened:
+            if (size := int.from_bytes(opened.read(8), "little")) > _LONGEST_HEADER:
+                raise SafetensorError(f"a header of {size:,} bytes")
         with safe_open(file, framework="pt") as content:
             header = read_header(file, (content.metadata() or {}).get("infer"))
             slices = {name: content.get_slice(name) for name in content.keys()}  # noqa: SIM118
             layouts = {name: Layout(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
             check_layouts(file, header, layouts)
-            return header, {name: content.get_tensor(name) for name in slices}
+            check_memory(file, memory_needed(header, layouts, composed=0), max_bytes)
+            targets = content.get_tensor("targets").to(torch.int64, copy=True)
+            composed = _composed(file, header, layouts, targets)
+            check_memory(file, memory_needed(header, layouts, composed), max_bytes)
+            # Copies: safetensors maps the file, and a file that is changed later would change the set.
+            return header, {name: content.get_tensor(name).clone() for name in slices} | {"targets": targets}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file}: not a whole distilled file ({error}); copy it again or distil again") from error
+
+
+def _composed(file: Path, header: Header, layouts: dict[str, Layout], targets: Tensor) -> int:
+    """Return the number of composed images, once the labels or the mixed views are known to fit it."""
+    check_targets(file, header, targets)
+    composed = composed_count(targets, layouts["compensators"].sizes[0], header.compensators_per_round)
+    pool = len(targets) + composed
+    if header.views is not None and header.views["pool"] != pool:
+        raise UserError(f"{file}: header field views.pool={header.views['pool']}, but it holds {pool} images")
+    if header.labels == "static" and layouts["labels"].sizes[0] != pool:
+        raise UserError(f"{file}: {layouts['labels'].shape[0]} labels for {pool} images")
+    return composed
 
 
 def _decoded(
     file: Path, header: Header, tensors: dict[str, Tensor], transform: Callable[[Tensor], Any] | None
 ) -> DistilledSet:
     """Build the set: decompress the natural images and unpack the choices."""
-    targets, compensators = tensors["targets"].long(), tensors["compensators"]
+    targets, compensators = tensors["targets"], tensors["compensators"]
     coded: tuple[bytes, ...] = ()
     if header.sheets:
         coded = tuple(sheet.numpy().tobytes() for sheet in tensors["sheets"].split(header.sheets))
-        naturals = _decompressed(file, coded, len(targets), compensators.shape[1:])
+        channels, height, width = compensators.shape[1:]
+        try:
+            naturals = codec.decode(coded, len(targets), (channels, height, width))
+        except ValueError as error:
+            raise UserError(
+                f"{file}: its naturals cannot be decoded ({error}); copy it again or distil again"
+            ) from error
     else:
         naturals = tensors["naturals"]
-    choices = _choices(file, header, tensors["choices"]) if "choices" in tensors else None
+    choices = None
+    if header.views is not None and "choices" in tensors:
+        choices = _choices(file, MixedViews.from_header(header.views), tensors["choices"])
     return DistilledSet(naturals, targets, compensators, tensors.get("labels"), header, coded, choices, transform)
 
 
-def _decompressed(file: Path, sheets: tuple[bytes, ...], count: int, shape: Size) -> Tensor:
-    try:
-        return codec.decode(sheets, count, (shape[0], shape[1], shape[2]))
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow raises all three for broken pictures
-        raise UserError(f"{file}: its naturals cannot be decoded ({error}); copy it again or distil again") from error
-
-
-def _choices(file: Path, header: Header, packed: Tensor) -> Tensor:
-    assert header.views is not None
-    candidates = header.views["candidates"]
-    choices = unpack_choices(packed, header.views["count"], candidates)
-    if int(choices.max()) >= candidates:
-        raise UserError(f"{file}: tensor choices has number {int(choices.max())}, there are {candidates} candidates")
+def _choices(file: Path, views: MixedViews, packed: Tensor) -> Tensor:
+    choices = unpack_choices(packed, views.count, views.candidates)
+    if int(choices.max()) >= views.candidates:
+        raise UserError(
+            f"{file}: tensor choices has number {int(choices.max())}, there are {views.candidates} candidates"
+        )
     return choices

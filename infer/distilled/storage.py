@@ -14,7 +14,7 @@ The file is in the format safetensors. It holds
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -120,7 +120,7 @@ class StoredSet:
         if self.choices is not None and self.mixed_views:
             tensors["choices"] = pack_choices(self.choices, self.mixed_views.candidates)
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        return to_safetensors(tensors, metadata={"infer": json.dumps(asdict(header), sort_keys=True)})
+        return to_safetensors(tensors, metadata={"infer": json.dumps(vars(header), sort_keys=True)})
 
     def save(self, path: str | Path) -> int:
         """Write the file completely or not at all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from infer.core import codec
 from infer.core.errors import UserError
-from infer.core.mixed_views import choice_bits
+from infer.core.mixed_views import MOST_CANDIDATES, MixedViews, choice_bits
 from infer.distilled.header import LARGEST_SIDE, Header
+
+_CHECKED_AT_ONCE = 2**22  # numbers of labels
 
 
 class Layout(NamedTuple):
@@ -22,6 +26,11 @@ class Layout(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.dtype} [{', '.join('any' if side is None else str(side) for side in self.shape)}]"
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Shape of a tensor that was found."""
+        return tuple(side or 0 for side in self.shape)
 
     def allows(self, found: Layout) -> bool:
         """Return whether a tensor of the layout ``found`` is as this one requires."""
@@ -51,9 +60,9 @@ def expected_layouts(header: Header) -> dict[str, Layout]:
     if header.labels == "static":
         layouts["labels"] = Layout("F16", (None, classes))
     if header.views is not None:
-        layouts["labels"] = Layout("U8", (header.views["count"], classes))
-        bits = header.views["count"] * choice_bits(header.views["candidates"])
-        if bits:
+        views = MixedViews.from_header(header.views)
+        layouts["labels"] = Layout("U8", (views.count, classes))
+        if bits := views.count * choice_bits(views.candidates):
             layouts["choices"] = Layout("U8", (-(-bits // 8),))
     return layouts
 
@@ -76,38 +85,74 @@ def check_layouts(path: Path, header: Header, found: Mapping[str, Layout]) -> No
         if not layout.allows(found[name]):
             raise UserError(f"{path}: tensor {name} is {found[name]}, expected {layout}")
     if foreign := sorted(set(found) - set(expected)):
-        raise UserError(f"{path}: tensor {foreign[0]!r} does not belong to a file with labels={header.labels}")
+        name = reprlib.repr(foreign[0])
+        raise UserError(f"{path}: tensor {name} does not belong to a file with labels={header.labels}")
     _check_together(path, header, found)
+    if header.views is not None:
+        _check_views(path, MixedViews.from_header(header.views), max(found["compensators"].sizes[-2:]))
 
 
 def _check_together(path: Path, header: Header, found: Mapping[str, Layout]) -> None:
     """Check the rules over several shapes."""
-    (images,), (compensators, *image) = found["targets"].shape, found["compensators"].shape
+    (images,), (compensators, *image) = found["targets"].sizes, found["compensators"].sizes
     if not images:
         raise UserError(f"{path}: tensor targets is empty")
     if "naturals" in found and found["naturals"].shape != (images, *image):
         layout = Layout("U8", (images, *image))
         raise UserError(f"{path}: tensor naturals is {found['naturals']}, expected {layout} by the other tensors")
-    if not all(0 < (side or 0) <= LARGEST_SIDE for side in image):
+    if not all(0 < side <= LARGEST_SIDE for side in image):
         raise UserError(f"{path}: tensor compensators is {found['compensators']}: sides lie in 1 to {LARGEST_SIDE}")
+    if header.sheets and len(header.sheets) != (sheets := codec.sheet_count(images, image[1:])):
+        raise UserError(
+            f"{path}: header field sheets has {len(header.sheets)} sheets, expected {sheets} for {images} images"
+        )
     per_round = header.compensators_per_round
     if compensators and (not per_round or compensators % per_round):
         raise UserError(f"{path}: {compensators} compensators are no multiple of compensators_per_round={per_round}")
 
 
-def check_values(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse class numbers beyond the classes and labels that are no distributions.
+def _check_views(path: Path, views: MixedViews, side: int) -> None:
+    """Check the sizes that the header's entry on mixed views implies for images of ``side`` pixels."""
+    if views.count * views.candidates > MOST_CANDIDATES:
+        raise UserError(
+            f"{path}: header field views: {views.count:,} views of {views.candidates} candidates, expected at most "
+            f"{MOST_CANDIDATES:,} candidates in all"
+        )
+    if views.crop > side:
+        raise UserError(f"{path}: header field views.crop={views.crop}: must be at most the image's side, {side}")
 
-    Raises:
-        UserError: names the tensor.
-    """
-    largest = int(tensors["targets"].long().max())
+
+def check_targets(path: Path, header: Header, targets: Tensor) -> None:
+    """Refuse class numbers beyond the classes."""
+    largest = int(targets.max())
     if largest >= len(header.classes):
         raise UserError(f"{path}: tensor targets has class number {largest}, there are {len(header.classes)} classes")
-    labels = tensors.get("labels")
-    if labels is None:
+
+
+def check_labels(path: Path, header: Header, labels: Tensor) -> None:
+    """Refuse labels that are not finite, or that claim to be distributions and are none.
+
+    Raises:
+        UserError: names the tensor, and the row and its sum.
+    """
+    classes = len(header.classes)
+    if header.views is not None:
+        if not labels.any(dim=1).all():
+            raise UserError(f"{path}: tensor labels has a label of zeros, which is no distribution")
         return
-    if not labels.isfinite().all():
-        raise UserError(f"{path}: tensor labels has numbers that are not finite")
-    if header.views is not None and not labels.any(dim=1).all():
-        raise UserError(f"{path}: tensor labels has a label of zeros, which is no distribution")
+    # float16 has 11 bits, and steps of 2^-24 near zero; the sum of C rounded numbers is off by half of these at most.
+    tolerance = 2**-10 + classes * 2**-25
+    first = 0
+    for rows in labels.split(max(1, _CHECKED_AT_ONCE // classes)):
+        rows = rows.float()
+        if not rows.isfinite().all():
+            raise UserError(f"{path}: tensor labels has numbers that are not finite")
+        sums = rows.sum(dim=1)
+        wrong = (rows < 0).any(dim=1) | ((sums - 1).abs() > tolerance)
+        if header.space == "probabilities" and wrong.any():
+            row = int(wrong.nonzero()[0])
+            raise UserError(
+                f"{path}: tensor labels has row {first + row} of sum {float(sums[row]):.4g} and least number "
+                f"{float(rows[row].min()):.4g}, expected a distribution where space=probabilities"
+            )
+        first += len(rows)

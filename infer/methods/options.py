@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
-from infer.core.checks import Range, check
+from infer.core.checks import Range, check, replaced
 from infer.core.errors import UserError, choices
 
 if TYPE_CHECKING:
@@ -47,6 +47,14 @@ class RDEDOptions:
     least: Annotated[float, Range(0.01, 1)] = 0.5
     factor: Annotated[int, Range(1, 16)] = 1
 
+    def check_images(self, side: int) -> None:
+        """Raise :class:`UserError` where a crop of an image of ``side`` pixels would have none left."""
+        if self.factor > side:
+            raise UserError(
+                f"method.options.factor={self.factor}: images of {side} x {side} pixels hold at most {side} crops "
+                f"along a side; choose {side} or less"
+            )
+
 
 @dataclass(frozen=True)
 class SRe2LOptions:
@@ -85,6 +93,7 @@ class Method:
         labels: label options that this method changes, by field name.
         uses_proxy: function of the options that returns whether ``select`` reads ``SelectionInputs.proxy``.
         needs_batch_norm: whether ``select`` matches the teachers' BatchNorm statistics.
+        creates: whether ``select`` creates images, where other methods select train pictures.
     """
 
     name: str
@@ -94,6 +103,7 @@ class Method:
     labels: Mapping[str, Any] = field(default_factory=dict)
     uses_proxy: Callable[[Any], bool] = _never
     needs_batch_norm: bool = False
+    creates: bool = False
 
     def select(self, inputs: SelectionInputs, options: Any) -> Naturals:
         """Select or create natural images; the same inputs give the same images."""
@@ -113,8 +123,8 @@ _ALL = (
     Method("random"),
     Method("herding"),
     Method("k_center"),
-    Method("sre2l", SRe2LOptions, needs_batch_norm=True),
-    Method("rded", RDEDOptions),
+    Method("sre2l", SRe2LOptions, needs_batch_norm=True, creates=True),
+    Method("rded", RDEDOptions, creates=True),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 """All methods by name."""
@@ -137,25 +147,16 @@ def method_options(name: str, values: Mapping[str, Any]) -> Any:
         >>> method_options("rded", {"factor": 2})
         RDEDOptions(candidates=300, crops=5, least=0.5, factor=2)
     """
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise choices("method", name, METHODS)
+    if not isinstance(values, Mapping):
+        raise UserError(f"method.options={values}: must be options by name")
     options = METHODS[name].options
-    types = get_type_hints(options)
-    numbers = {}
-    for key, value in values.items():
-        if key not in types:
-            known = ", ".join(types) or "none"
-            raise UserError(f"method.options.{key}={value}: no option of method={name}; it has {known}")
-        numbers[key] = _number(f"method.options.{key}", value, types[key])
-    created = options(**numbers)
-    check(created, "method.options.")
-    return created
-
-
-def _number(key: str, value: Any, kind: type) -> int | float:
-    """Return ``value`` as an int or float; raise :class:`UserError` if it is no number, or no whole one for an int."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"{key}={value}: must be a number")
-    if kind is int and not isinstance(value, int):
-        raise UserError(f"{key}={value}: must be a whole number")
-    return kind(value)
+    known = [each.name for each in fields(options)]
+    for key in values:
+        if key not in known:
+            raise UserError(
+                f"method.options.{key}={values[key]}: no option of method={name}; it has {', '.join(known) or 'none'}"
+            )
+    check(options(**values), "method.options.")
+    return replaced(options(), values)  # whole numbers become fractions where an option is one

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from infer.core.errors import UserError
 from infer.data import Splits
 from infer.methods.proxy import ProxyModel
 from infer.models.weights import features, normalised
@@ -117,11 +116,3 @@ def select_created(inputs: SelectionInputs, images: Tensor) -> Naturals:
     classes, rows = images.shape[:2]
     order = round_robin(list(torch.arange(classes * rows).view(classes, rows)), inputs.weights)[: inputs.count]
     return Naturals(images.flatten(0, 1)[order], order // rows)
-
-
-def require_enough(data: Splits, count: int) -> None:
-    """Raise :class:`UserError` if ``data`` has fewer than ``count`` train images."""
-    if count > len(data.train):
-        raise UserError(
-            f"ipc: asks for {count} train pictures, but there are {len(data.train)}; choose a smaller ipc or add some"
-        )

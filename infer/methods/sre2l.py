@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from infer.core import ufc
+from infer.core.errors import UserError
 from infer.core.progress import track
 from infer.methods.options import SRe2LOptions
 from infer.methods.selection import Naturals, SelectionInputs, select_created
@@ -44,7 +45,11 @@ def _optimise(
     generator: torch.Generator,
     progress: str,
 ) -> Tensor:
-    """Optimise a batch that starts from ``noise`` [B, ch, H, W], classes in turn; return it as uint8."""
+    """Optimise a batch that starts from ``noise`` [B, ch, H, W], classes in turn; return it as uint8.
+
+    Raises:
+        UserError: where the loss is no finite number.
+    """
     mean, std = (moment.to(inputs.device).view(-1, 1, 1) for moment in inputs.data.moments)
     lowest, highest = -mean / std, (1 - mean) / std
     classes = torch.arange(len(inputs.order), device=inputs.device)
@@ -52,12 +57,22 @@ def _optimise(
     images = noise[None].to(inputs.device).requires_grad_()
     optimiser = torch.optim.Adam([images], options.lr, betas=(0.5, 0.9))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.steps)
+    finite = torch.ones((), dtype=torch.bool, device=inputs.device)
+    good_steps = torch.zeros((), dtype=torch.int64, device=inputs.device)  # read once: a GPU does not wait in each step
     for _ in track(range(options.steps), progress):
         shift = torch.randint(options.jitter + 1, (2,), generator=generator).tolist()
         optimiser.zero_grad()
-        objective(images.roll(shift, dims=(-2, -1)), targets).loss.sum().backward()
+        loss = objective(images.roll(shift, dims=(-2, -1)), targets).loss.sum()
+        loss.backward()
+        finite &= loss.detach().isfinite()
+        good_steps += finite
         optimiser.step()
         schedule.step()
         with torch.no_grad():
             images.copy_(images.clamp(lowest, highest))
+    if not (finite and images.isfinite().all()):
+        raise UserError(
+            f"method=sre2l: the loss is no finite number at step {int(good_steps) + 1} of {options.steps}; choose a "
+            f"smaller method.options.lr (it is {options.lr}), bn_weight or first_weight"
+        )
     return ((images.detach()[0] * std + mean) * 255).round().to(torch.uint8).cpu()

@@ -70,6 +70,7 @@ def fidelity(images: Tensor, real: Tensor, k: int = 5, seed: int = 0) -> Fidelit
     nan = float("nan")
     if len(real) < 2:
         return Fidelity(nan, nan, nan, nan, nan, nan)
+    images, real = images.double(), real.double()  # in float32, differences of squares are lost beside a large mean
     neighbours = min(k, len(real) - 1)
     containing, covered = _real_neighbourhoods(images, real, neighbours)
     density, coverage = float(containing.mean()) / neighbours, float(covered.float().mean())
@@ -88,8 +89,7 @@ def fidelity(images: Tensor, real: Tensor, k: int = 5, seed: int = 0) -> Fidelit
 
 
 def _real_neighbourhoods(images: Tensor, real: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The number of real neighbourhoods that contain each image, float32 [N], and whether each real neighbourhood
-    contains an image, bool [R]."""
+    """Count the real neighbourhoods around each image, float [N], and tell which of them contain an image, bool [R]."""
     radii = _radii(real, k)
     containing = torch.zeros(len(images))
     covered = torch.zeros(len(real), dtype=torch.bool)
@@ -101,20 +101,20 @@ def _real_neighbourhoods(images: Tensor, real: Tensor, k: int) -> tuple[Tensor, 
 
 
 def _radii(features: Tensor, k: int) -> Tensor:
-    """Distance of each row to its k-th nearest neighbour among the others: [N]."""
+    """Compute the distance of each row to its k-th nearest neighbour among the others: [N]."""
     return torch.cat([torch.cdist(rows, features).kthvalue(k + 1, dim=1).values for rows in features.split(_ROWS)])
 
 
 def _fid(images: Tensor, real: Tensor) -> float:
-    """The Fréchet distance, in double precision."""
+    """Compute the Fréchet distance."""
     metric = FrechetInceptionDistance(feature=_Features(real.shape[1]))
-    metric.update(real.double(), real=True)
-    metric.update(images.double(), real=False)
-    return max(0.0, float(metric.compute()))
+    metric.update(real, real=True)
+    metric.update(images, real=False)
+    return float(metric.compute().clamp(min=0))  # max() would turn nan into 0
 
 
 def _kid(images: Tensor, real: Tensor, seed: int) -> float:
-    """The mean kernel distance over random subsets of at most 100 images each."""
+    """Compute the mean kernel distance over random subsets of at most 100 images each."""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all extracted features")
         torch.manual_seed(seed)

@@ -94,7 +94,8 @@ def nearest_distances(images: Tensor, train: Tensor, held_out: Tensor) -> Neares
 
 
 def _nearest(images: Tensor, references: Tensor) -> Tensor:
-    """Distance of every image to its nearest reference: [N]."""
+    """Compute the distance of every image to its nearest reference: [N]."""
+    images, references = images.double(), references.double()  # float32 loses small distances far from the origin
     return torch.cat([torch.cdist(rows, references).min(dim=1).values for rows in images.split(_ROWS)])
 
 

@@ -44,5 +44,5 @@ def ddranking_scores(rows: Sequence[Mapping[str, Any]], backbone: str) -> dict[s
 
 
 def _normalised(total: float) -> float:
-    """The score for a = ``total`` / 2: 0 for a = -1 and 1 for a = 1."""
+    """Compute the score for a = ``total`` / 2: 0 for a = -1 and 1 for a = 1."""
     return (math.exp(total / 2) - math.exp(-1)) / (math.e - math.exp(-1))

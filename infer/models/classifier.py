@@ -14,7 +14,7 @@ from infer.core.augment import DRAWS, augment
 from infer.core.options import AugmentOptions
 from infer.models.optimiser import configured
 from infer.models.options import OptimiserOptions
-from infer.models.weights import PixelClassifier, normalised
+from infer.models.weights import PixelClassifier, normalised, require_finite
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,15 @@ class Classifier(LightningModule):
         return self.network(self.inputs(images)).float()
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Update the confusion matrix."""
+        """Update the confusion matrix.
+
+        Raises:
+            UserError: for logits that are not finite, whose largest is no decision.
+        """
         images, targets = batch
-        self.confusion.update(self(images), targets)
+        logits = self(images)
+        require_finite(self.name, logits)
+        self.confusion.update(logits, targets)
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its schedule."""

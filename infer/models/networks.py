@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 import torch
 from torch import nn
 
 from infer.core.batch_norm import batch_norms
 from infer.core.errors import UserError, choices
 from infer.models.options import NETWORKS, BackboneOptions, backbone
-
-SMALL_SIDE = 64
-"""Images up to this side keep their resolution in the stem; stems for ImageNet shrink them by four first."""
+from infer.models.stems import replace_convolution, require_stem, small_stem
 
 _SHUFFLENETS = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0")
 
@@ -62,34 +58,44 @@ def build(network: str | BackboneOptions, classes: int, channels: int, side: int
         torch.Size([2, 10])
     """
     chosen = backbone(network) if isinstance(network, str) else network
-    if chosen.stem not in ("auto", "small", "full"):
-        raise choices("backbone.stem", chosen.stem, ["auto", "small", "full"])
+    require_stem(chosen)
     try:
         model = _constructed(chosen, classes, channels, side)
-    except (TypeError, RuntimeError, AssertionError) as error:
-        raise UserError(f"backbone={chosen.model}: options {dict(chosen.options)} do not suit it: {error}") from error
-    if chosen.model != "convnet" and (chosen.stem == "small" or (chosen.stem == "auto" and side <= SMALL_SIDE)):
-        _replace_first_convolution(model, stride=1)
-        if isinstance(getattr(model, "maxpool", None), nn.Module):
-            model.maxpool = nn.Identity()
+    except UserError:
+        raise
+    except Exception as error:  # a foreign constructor raises errors of many types
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"backbone={chosen.model}: options {dict(chosen.options)} do not suit it: {reason}") from error
+    if chosen.model != "convnet":
+        small_stem(model, chosen, channels, side)
     return model.to(memory_format=torch.channels_last)
 
 
+def require_known(model: str) -> None:
+    """Raise :class:`UserError` with the nearest names where there is no network ``model``."""
+    if model == "convnet" or model in _SHUFFLENETS:
+        return
+    import timm  # slow to import
+
+    if not timm.is_model(model):
+        raise choices("backbone", model, [*NETWORKS, *_SHUFFLENETS, *timm.list_models()])
+
+
 def _constructed(chosen: BackboneOptions, classes: int, channels: int, side: int) -> nn.Module:
+    require_known(chosen.model)
     if chosen.model == "convnet":
         return ConvNet(classes, channels, side, **chosen.options)
     if chosen.model in _SHUFFLENETS:
         import torchvision
 
         model = torchvision.models.get_model(chosen.model, num_classes=classes, **chosen.options)
-        _replace_first_convolution(model, channels=channels)
+        if not chosen.pretrained:
+            replace_convolution(model, "conv1.0", channels=channels)
         return model
     import timm
 
-    if not timm.is_model(chosen.model):
-        raise _unknown(chosen.model, timm.list_models())
     try:
-        return timm.create_model(chosen.model, num_classes=classes, in_chans=channels, **chosen.options)
+        model = timm.create_model(chosen.model, num_classes=classes, in_chans=channels, **chosen.options)
     except Exception as error:
         if not chosen.options.get("pretrained"):
             raise
@@ -98,32 +104,9 @@ def _constructed(chosen: BackboneOptions, classes: int, channels: int, side: int
             f"backbone={chosen.model}: its pretrained weights are not available ({reason}); connect, or put them into "
             "a file and name it in conf/backbone: options.pretrained_cfg_overlay.file"
         ) from error
-
-
-def _unknown(name: str, others: list[str]) -> UserError:
-    """Return the error for an unknown network: ours are listed, all are searched for near names."""
-    near = get_close_matches(name, [*NETWORKS, *_SHUFFLENETS, *others], n=3, cutoff=0.7)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return UserError(f"backbone={name}: unknown; {hint}choose one of {', '.join(NETWORKS)}, or a model of timm")
-
-
-def _replace_first_convolution(model: nn.Module, channels: int | None = None, stride: int | None = None) -> None:
-    """Replace ``model``'s first convolution by one of ``channels`` inputs, or of a 3x3 kernel with ``stride``."""
-    convolutions = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
-    name, first = next(convolutions, ("", None))
-    if first is None:
-        return
-    parent, _, leaf = name.rpartition(".")
-    replaced = nn.Conv2d(
-        channels or first.in_channels,
-        first.out_channels,
-        3 if stride else first.kernel_size,  # type: ignore[arg-type]
-        stride or first.stride,  # type: ignore[arg-type]
-        1 if stride else first.padding,  # type: ignore[arg-type]
-        bias=first.bias is not None,
-    )
-    nn.init.kaiming_normal_(replaced.weight, mode="fan_out", nonlinearity="relu")
-    setattr(model.get_submodule(parent), leaf, replaced)
+    if not (hasattr(model, "get_classifier") and hasattr(model, "forward_head")):
+        raise UserError(f"backbone={chosen.model}: has no head that classifies; choose another model of timm")
+    return model
 
 
 def require_batch_norm(key: str, model: nn.Module) -> None:

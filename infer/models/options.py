@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from infer.core.checks import Choice, Range
+from infer.core.checks import Choice, Name, Range
 
 OPTIMISERS = Choice("sgd", "nesterov", "adamw")
 
@@ -34,17 +34,23 @@ class BackboneOptions:
     """A network by name.
 
     Args:
-        name: by which results call it.
+        name: by which results and folders call it.
         model: ``convnet``, one of torchvision's ShuffleNetV2, or a timm model.
         stem: ``small`` keeps the resolution in the first convolution and drops the max-pool, ``full`` keeps the network
-            unchanged, ``auto`` is small for sides up to 64 pixels.
+            unchanged, ``auto`` is small for sides up to 64 pixels where the network is not pretrained and its stem is
+            one convolution.
         options: arguments of the network's constructor.
     """
 
-    name: str = "convnet"
+    name: Annotated[str, Name()] = "convnet"
     model: str = "convnet"
     stem: Annotated[str, Choice("auto", "small", "full")] = "auto"
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the weights come from a hub or a file: timm's ``pretrained``, torchvision's ``weights``."""
+        return any(self.options.get(key) for key in ("pretrained", "checkpoint_path", "weights"))
 
 
 def _named(*networks: BackboneOptions) -> dict[str, BackboneOptions]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save as to_safetensors
@@ -46,20 +47,46 @@ def frozen(model: nn.Module) -> nn.Module:
     return model.requires_grad_(False).eval()
 
 
+def require_finite(name: str, logits: Tensor) -> None:
+    """Raise :class:`UserError` where logits of the network ``name`` are NaN or infinite."""
+    if not logits.isfinite().all():
+        raise UserError(
+            f"{name}: its logits are NaN or infinite; its training has diverged, or its BatchNorm statistics have seen "
+            "too few steps: choose a smaller lr, or train it longer"
+        )
+
+
 @torch.no_grad()
 def features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
-    """Return the inputs of ``network``'s last linear layer for batches of its inputs: float32 [N, D], on the CPU."""
-    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise UserError(f"{type(network).__name__}: has no linear layer, whose input are its features; choose another")
-    found: list[Tensor] = []
-    handle = linear[-1].register_forward_pre_hook(lambda _, args: found.append(args[0].float().cpu()))
-    try:
-        for batch in batches:
-            network(batch)
-    finally:
-        handle.remove()
-    return torch.cat(found)
+    """Return what ``network``'s head classifies for batches of its inputs: float32 [N, D], on the CPU.
+
+    A network of timm says it itself (``forward_head(forward_features(batch), pre_logits=True)``). Of any other, it is
+    the input of the last linear layer, which must return the logits.
+
+    Raises:
+        UserError: where neither is there.
+    """
+    if hasattr(network, "get_classifier") and hasattr(network, "forward_head"):
+        timms: Any = network
+        found = (timms.forward_head(timms.forward_features(batch), pre_logits=True) for batch in batches)
+    else:
+        found = (_head_input(network, batch) for batch in batches)
+    return torch.cat([some.flatten(1).float().cpu() for some in found])
+
+
+def _head_input(network: nn.Module, batch: Tensor) -> Tensor:
+    """Return the input of the last linear layer of ``network``."""
+    seen: list[tuple[Tensor, torch.Size]] = []
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)][-1:]
+    for head in linear:
+        with head.register_forward_hook(lambda _, args, output: seen.append((args[0], output.shape))):
+            logits = network(batch)
+    if not seen or seen[-1][1] != logits.shape:
+        raise UserError(
+            f"{type(network).__name__}: ends in no linear layer, whose input are its features, and has no "
+            "forward_features, forward_head and get_classifier as timm's networks have; choose another network"
+        )
+    return seen[-1][0]
 
 
 def save_weights(network: nn.Module, file: Path) -> None:

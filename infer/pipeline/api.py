@@ -25,7 +25,7 @@ from infer.training.context import Context
 from infer.training.evaluation import evaluate
 from infer.training.fit import own_generators
 from infer.training.options import TrainerOptions
-from infer.training.teachers import Teacher
+from infer.training.teachers import Teacher, logits_of
 
 
 def distill(
@@ -117,13 +117,11 @@ def _teacher(context: Context, module: nn.Module, at: str) -> Teacher:
         if not (torch.allclose(module.mean.to(device), mean) and torch.allclose(module.std.to(device), std)):
             raise UserError(f"{at}: normalises images by another mean and std than the data's; train it on these data")
     network = frozen(copy.deepcopy(network).to(device))
-    shape = " x ".join(map(str, data.train.shape))
     try:
-        with torch.no_grad():
-            classes = network(torch.zeros(2, *data.train.shape, device=device)).shape[1]
-    except Exception as error:  # a foreign forward pass raises errors of many types
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{at}: does not classify images of {shape} ({reason})") from error
+        classes = logits_of(network, data, device)
+    except ValueError as error:
+        shape = " x ".join(map(str, data.train.shape))
+        raise UserError(f"{at}: does not classify images of {shape} ({error})") from error
     if classes != len(data.classes):
         raise UserError(f"{at}: has {classes} classes, the data has {len(data.classes)}; train it on them")
     scores = evaluate(network, data.test, mean, std)

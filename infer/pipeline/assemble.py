@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from infer.core import ufc
-from infer.core.budget import Split, infer_split, natural_split
+from infer.core.budget import Split
 from infer.core.progress import stage, unnumbered
 from infer.distilled import DistilledSet
 from infer.methods.proxy import ProxyModel
-from infer.methods.selection import Naturals, require_enough
+from infer.methods.selection import Naturals
 from infer.pipeline.byte_budget import ByteBudget
 from infer.pipeline.labelling import Labeller
+from infer.pipeline.limits import asked_views, require_possible, split_by_images, stored_views
 from infer.pipeline.naturals import Compressed, NaturalsSource
 from infer.pipeline.proxy import train_proxy
 from infer.pipeline.set_header import set_header
@@ -28,15 +30,10 @@ from infer.training.compensators import Compensators
 from infer.training.context import Context
 from infer.training.teachers import Teacher
 
+log = logging.getLogger("infer")
+
 _SLACK = 192
 """Bytes by which the header of a whole set may be longer than that of one image, at a first try."""
-
-
-def split_by_images(options: SetOptions, classes: int, teachers: int) -> Split:
-    """Return the split of a budget that counts images."""
-    if options.method.has_compensators:
-        return infer_split(options.ipc, classes, teachers, options.budget.fill)
-    return natural_split(options.ipc * classes, classes)
 
 
 @dataclass(frozen=True)
@@ -76,10 +73,14 @@ class Assembler:
         return [teacher.network for teacher in self.teachers]
 
     def create(self) -> DistilledSet:
-        """Create the set within its budget."""
+        """Create the set within its budget.
+
+        Raises:
+            UserError: where the data have too little for it; see :func:`infer.pipeline.limits.require_possible`.
+        """
+        require_possible(self.options, self.context.data, len(self.teachers))
         if self.options.budget.by == "images":
             split = split_by_images(self.options, self._classes, len(self.teachers))
-            require_enough(self.context.data, split.naturals)
             return self._finished(self._source.compress(self._select(split.naturals)), split)
         budget = self.options.ipc * self._classes * self._image
         one = Compressed(*self.context.data.train[self.order[0][:1]])
@@ -97,8 +98,11 @@ class Assembler:
 
     def of_images(self, images: int) -> DistilledSet:
         """Create a set of ``images`` natural images, at most all pictures, without compensators."""
-        naturals = self._source.compress(self._select(min(images, len(self.context.data.train))))
-        return self._labeller.label(self._unlabelled(naturals), self._proxy)
+        pictures = len(self.context.data.train)
+        if images > pictures:
+            log.info("%d random pictures are asked for; the set holds every train picture (%d)", images, pictures)
+        naturals = self._source.compress(self._select(min(images, pictures)))
+        return self._finished(naturals, Split(self._classes, 0, 0, len(naturals.targets)))
 
     @property
     def real_bytes(self) -> int:
@@ -123,8 +127,9 @@ class Assembler:
 
     @cached_property
     def _labeller(self) -> Labeller:
-        options = self.options
-        return Labeller(self.context, self.networks, options.labels, options.ipc, options.seed)
+        options, data = self.options, self.context.data
+        views = stored_views(options, data, len(self.teachers))
+        return Labeller(self.context, self.networks, options.labels, asked_views(options, data), views, options.seed)
 
     @cached_property
     def _budget(self) -> ByteBudget:
@@ -140,24 +145,27 @@ class Assembler:
         return len(self._labeller.placeholder(replace(bare, compensators=zeros)).to_bytes())
 
     def _finished(self, naturals: Compressed, split: Split) -> DistilledSet:
-        return self._labeller.label(self._compensated(naturals, split), self._proxy)
-
-    def _compensated(self, naturals: Compressed, split: Split) -> DistilledSet:
-        """Add the compensators of the split, optimised on the natural images as a reader gets them."""
+        """Add compensators and labels; all processes of the job get the images and the labels of the first."""
+        naturals, split = self.context.from_first("the images of a set", lambda: (naturals, split))
         bare = self._unlabelled(naturals, split.compensators_per_round)
-        if not split.compensators:
-            return bare
-        assert self.compensators is not None
-        rounds = _rounds(naturals.targets, split)
-        images, targets = naturals.images[rounds], naturals.targets[rounds]
-        u = self.compensators.optimise(self.context, self.options.seed, self.folder, images, targets)
-        return replace(bare, compensators=ufc.quantise(u.flatten(0, 1), self.context.data.moments[1]))
+        whole = replace(bare, compensators=_compensators(self, naturals, split)) if split.compensators else bare
+        labelled = self._labeller.label(whole, self._proxy)
+        return self.context.from_first("the labels of a set", lambda: labelled)
 
     def _unlabelled(self, naturals: Compressed, per_round: int = 0) -> DistilledSet:
         views = self._labeller.mixed_views(1) if self.options.labels.kind == "views" else None
         header = set_header(self.context.data, self.options, self.teachers, self.settings or {}, per_round, views)
         none = torch.empty(0, *naturals.images.shape[1:], dtype=torch.int8)
         return DistilledSet(naturals.images, naturals.targets, none, None, header, naturals.sheets)
+
+
+def _compensators(assembler: Assembler, naturals: Compressed, split: Split) -> Tensor:
+    """Optimise the compensators of the split on the natural images as a reader gets them; int8 [U, ch, H, W]."""
+    assert assembler.compensators is not None
+    rounds = _rounds(naturals.targets, split)
+    images, targets = naturals.images[rounds], naturals.targets[rounds]
+    u = assembler.compensators.optimise(assembler.context, assembler.options.seed, assembler.folder, images, targets)
+    return ufc.quantise(u.flatten(0, 1), assembler.context.data.moments[1])
 
 
 def _rounds(targets: Tensor, split: Split) -> Tensor:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
 from infer.core.budget import Split
 from infer.core.errors import UserError
+from infer.methods.options import METHODS
 from infer.methods.proxy import ProxyModel
 from infer.methods.selection import Naturals
 from infer.pipeline.labelling import Labeller
+from infer.pipeline.limits import view_bytes
 from infer.pipeline.naturals import Compressed, NaturalsSource
 from infer.pipeline.set_options import SetOptions
 
+log = logging.getLogger("infer")
+
 _ATTEMPTS = 16
+_FULL = 0.99
+"""Share of the bytes from which on a file counts as filled."""
 _SPARE = 1.1
 """Natural images that are selected for each one that is expected to fit."""
 
@@ -59,6 +66,14 @@ class ByteBudget:
     proxy: ProxyModel | None = None
 
     @property
+    def _classes(self) -> int:
+        return len(self.source.context.data.classes)
+
+    @property
+    def _view_bytes(self) -> int:
+        return view_bytes(self.options, self._classes, self.labeller.view_count)
+
+    @property
     def _per_round(self) -> int:
         return self.teachers if self.options.method.has_compensators else 0
 
@@ -68,8 +83,8 @@ class ByteBudget:
         Raises:
             UserError: where they are fewer than ``least``.
         """
-        classes = len(self.source.context.data.classes)
-        found = self._search(room - self.labeller.view_bytes)
+        classes = self._classes
+        found = self._search(room - self._view_bytes)
         count = len(found.targets) if found else 0
         if found is None or count < least:
             smaller = " or a smaller labels.share" if self.options.labels.kind == "views" else ""
@@ -77,13 +92,30 @@ class ByteBudget:
                 f"ipc={self.options.ipc}: {count} naturals fit beside the labels, fewer than the {classes} classes; "
                 f"choose a larger ipc{smaller}"
             )
+        self._tell_of_rest(found, room)
         rounds = count // classes if self._per_round else 0
         return found, Split(classes, rounds, self._per_round, count - rounds * classes)
 
+    def _tell_of_rest(self, found: Compressed, room: int) -> None:
+        """Log that the budget holds more than the data have."""
+        count = len(found.targets)
+        used = found.nbytes + self._beside(count) + self._view_bytes
+        if count == len(self.source.context.data.train) and used < _FULL * room:
+            method = self.options.method.name
+            held = "as many images as there are train pictures" if METHODS[method].creates else "every train picture"
+            log.info(
+                "ipc=%d, method=%s: %s bytes asked, %s used: the file holds %s (%s)",
+                self.options.ipc,
+                method,
+                f"{room:,}",
+                f"{used:,}",
+                held,
+                f"{count:,}",
+            )
+
     def _beside(self, count: int) -> int:
         """Return the bytes that belong to ``count`` natural images: compensators, class numbers, labels of images."""
-        data = self.source.context.data
-        classes = len(data.classes)
+        data, classes = self.source.context.data, self._classes
         rounds = count // classes * self._per_round
         soft = 2 * classes * (count + rounds * classes) if self.options.labels.kind == "static" else 0
         return rounds * math.prod(data.train.shape) + (2 if classes > 256 else 1) * count + soft
@@ -100,7 +132,7 @@ class ByteBudget:
             size = self._beside(search.count) + tried.nbytes
             if size <= room:
                 best = tried
-                if size > 0.99 * room or not tried.sheets:
+                if size > _FULL * room or not tried.sheets:
                     break
             if not search.narrow(size, room):
                 break

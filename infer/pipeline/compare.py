@@ -10,12 +10,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from infer.core.files import reserve_folder
+from infer.core.files import digest, reserve_folder
+from infer.core.records import digests
 from infer.core.sources import SOURCES
 from infer.pipeline.baselines import REDUNDANT, SETS, ComparedSets
 from infer.pipeline.options import BaseOptions, DistillOptions
 from infer.training.context import Context
 from infer.training.students import WEIGHTS, Student, student_in_folder
+from infer.training.teachers import training_folder
 from infer.training.training_set import TrainingSet
 
 log = logging.getLogger("infer")
@@ -54,7 +56,7 @@ def compare(sets: ComparedSets, options: DistillOptions, folder: Path, known: Se
         names = [name for name, other in wanted if other == source]
         rows += _rows(sets, options, source, names, steps, folder) if names else []
     for name in [name for name, source in wanted if source == "real"]:
-        rows.append(_real_row(context, options, name, steps))
+        rows.append(_real_row(context, options, name, steps, folder))
     return sorted(rows, key=lambda row: [*SOURCES].index(row["source"]))
 
 
@@ -71,7 +73,7 @@ def _rows(
     chosen = sets[source]
     training_set = TrainingSet.of_set(chosen, sets.assembler.networks)
     training_set = replace(training_set, final=training_set.final or source.endswith("_plain"))
-    count = options.students.seeds
+    count, trained_on = options.students.seeds, digest(chosen.to_bytes())
     rows: list[Row] = []
     for name in names:
         seeds = range(options.seed * count, (options.seed + 1) * count)
@@ -81,15 +83,15 @@ def _rows(
             for seed in seeds
         ]
         results = [
-            student_in_folder(sets.assembler.context, student, training_set, place)
+            student_in_folder(sets.assembler.context, student, training_set, place, trained_on)
             for student, place in zip(students, folders, strict=True)
         ]
         facts = _Facts(name, source, chosen.header.labels, chosen.payload, len(chosen))
-        rows.append(_row(facts, results, folders))
+        rows.append(_row(facts, results, folders, folder))
     return rows
 
 
-def _real_row(context: Context, options: DistillOptions, name: str, steps: int) -> Row:
+def _real_row(context: Context, options: DistillOptions, name: str, steps: int, run: Path) -> Row:
     """Train the students of the whole real set; all runs on this data with this recipe share them."""
     recipe, train = options.recipe.student, context.data.train
     steps = max(steps, math.ceil(recipe.real_epochs * len(train) / recipe.batch))
@@ -103,12 +105,12 @@ def _real_row(context: Context, options: DistillOptions, name: str, steps: int) 
             steps=steps,
             seed=seed,
         )
-        place = Path(options.output, "train", context.data.name, name, f"real-seed{seed}")
+        place = training_folder(context, name, options.output) / f"real-seed{seed}"
         folders.append(reserve_folder(place, settings))
         student = Student(f"{name}-real-{seed}", name, recipe, options.mixing, steps, seed)
         with context.lock(folders[-1] / ".lock", f"student {name} of the real set"):
             results.append(student_in_folder(context, student, training_set, folders[-1]))
-    return _row(_Facts(name, "real", "hard", context.data.train_bytes, len(train)), results, folders)
+    return _row(_Facts(name, "real", "hard", context.data.train_bytes, len(train)), results, folders, run)
 
 
 class _Facts(NamedTuple):
@@ -119,7 +121,7 @@ class _Facts(NamedTuple):
     images: int
 
 
-def _row(facts: _Facts, results: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> dict[str, Any]:
+def _row(facts: _Facts, results: Sequence[Mapping[str, Any]], folders: Sequence[Path], run: Path) -> dict[str, Any]:
     accuracies = [result["accuracy"] for result in results]
     mean = statistics.fmean(accuracies)
     std = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
@@ -142,4 +144,5 @@ def _row(facts: _Facts, results: Sequence[Mapping[str, Any]], folders: Sequence[
         "bytes": facts.bytes,
         "images": facts.images,
         "weights": [str(folder / WEIGHTS) for folder in folders],
+        "digests": digests(run, [folder / WEIGHTS for folder in folders]),
     }

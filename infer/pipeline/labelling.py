@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from infer.core import ufc
 from infer.core.labels import Ensemble
-from infer.core.mixed_views import MixedViews, choice_bits, quantise_labels
+from infer.core.mixed_views import MixedViews, quantise_labels
 from infer.core.options import LabelOptions
 from infer.core.progress import counted, stage, track
 from infer.distilled import DistilledSet
 from infer.methods.proxy import ProxyModel
 from infer.training.context import Context
+
+log = logging.getLogger("infer")
 
 _BATCH = 500
 
@@ -29,28 +31,17 @@ class Labeller:
         context: of the run.
         networks: the teachers.
         options: which labels.
-        ipc: raw images per class; labels of mixed views take ``options.share`` of their bytes.
+        asked: number of mixed views that ``options.share`` asks for.
+        view_count: number of mixed views that are stored.
         seed: of the mixed views.
     """
 
     context: Context
     networks: Sequence[nn.Module]
     options: LabelOptions
-    ipc: int
+    asked: int
+    view_count: int
     seed: int
-
-    @property
-    def view_count(self) -> int:
-        """Number of mixed views."""
-        return max(1, round(self.options.share * self.ipc * math.prod(self.context.data.train.shape)))
-
-    @property
-    def view_bytes(self) -> int:
-        """Bytes of the labels of all mixed views and of the choices among their candidates."""
-        if self.options.kind != "views":
-            return 0
-        classes = len(self.context.data.classes)
-        return self.view_count * classes + math.ceil(self.view_count * choice_bits(self.options.candidates) / 8)
 
     def mixed_views(self, pool: int) -> MixedViews:
         """Describe the mixed views of a pool of ``pool`` images."""
@@ -75,6 +66,13 @@ class Labeller:
         if header.views is None:
             return replace(bare, labels=self._labels(bare).half())
         views = self.mixed_views(bare.pool)
+        if views.count < self.asked:
+            log.info(
+                "labels.share=%s: %s asked, %s stored: a student sees no more in all its steps",
+                self.options.share,
+                counted(self.asked, "mixed view"),
+                f"{views.count:,}",
+            )
         viewed = replace(bare, header=replace(header, views=views.header))
         if proxy and views.candidates > 1:
             viewed = replace(viewed, choices=self._choose(viewed, views, proxy))

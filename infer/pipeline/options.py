@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
 
-from infer.core.checks import Choice, Range, check, replaced
+from infer.core.checks import Choice, Name, Range, check, replaced
 from infer.core.errors import UserError
 from infer.core.options import AugmentOptions, BudgetOptions, LabelOptions, MixingOptions, UFCOptions
 from infer.core.sources import REPORTED, SOURCES
@@ -22,7 +22,9 @@ from infer.training.options import MicroBatchOptions, StudentOptions, TeacherOpt
 class TeachersOptions:
     """Which teachers: their ``backbones``, their ``seed``, and the ``margin`` above chance that they must reach."""
 
-    backbones: list[str] = field(default_factory=lambda: ["convnet_narrow", "convnet_deep", "resnet_narrow"])
+    backbones: Annotated[list[str], Name()] = field(
+        default_factory=lambda: ["convnet_narrow", "convnet_deep", "resnet_narrow"]
+    )
     seed: Annotated[int, Range(0, 2**31)] = 0
     margin: Annotated[float, Range(-1, 1)] = 0.1
 
@@ -35,7 +37,7 @@ class TeachersOptions:
 class StudentsOptions:
     """Which students: their ``backbones``, ``seeds`` students a row, and the ``sources`` they are trained on."""
 
-    backbones: list[str] = field(default_factory=lambda: ["convnet_narrow"])
+    backbones: Annotated[list[str], Name()] = field(default_factory=lambda: ["convnet_narrow"])
     seeds: Annotated[int, Range(1, 1000)] = 3
     sources: Annotated[list[str], Choice(*SOURCES)] = field(
         default_factory=lambda: ["distilled", "distilled_hard", "random", "random_static", "random_hard", "real"]
@@ -240,6 +242,11 @@ class SourceOptions:
 
     kind: Annotated[str, Choice("real", "random", "distilled")] = "real"
     path: str | None = None
+
+    def check_together(self, at: str) -> None:
+        """Raise :class:`UserError` for a distilled set without a file."""
+        if self.kind == "distilled" and not self.path:
+            raise UserError(f"{at}path: has no value; give {at}path=<a file of distill.py>")
 
 
 @dataclass(frozen=True)

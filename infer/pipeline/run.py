@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from infer.core.files import find_folder, reserve_folder, write_json
+from infer.core.errors import UserError
+from infer.core.files import find_folder, reserve_folder, sweep_temporaries, write_json
 from infer.core.progress import counted, stage, stages
 from infer.core.version import __version__
 from infer.data.summary import summarise
@@ -22,8 +25,9 @@ from infer.pipeline.assemble import Assembler
 from infer.pipeline.baselines import ComparedSets
 from infer.pipeline.compare import Row, compare, missing_rows
 from infer.pipeline.options import DistillOptions
+from infer.pipeline.records import ARRAYS, FILE, RESULT, analysis_digests, read_result, set_digests
 from infer.pipeline.results import machine, set_facts
-from infer.pipeline.run_folder import ARRAYS, FILE, RESULT, Backbones, Run, run_name
+from infer.pipeline.run_folder import Backbones, Run, run_name
 from infer.pipeline.search import BudgetSearch
 from infer.report import pictures, table, tracking
 from infer.report.analysis import REPORTED, AnalysisInputs, Compression, ReportArrays, analyse, usable
@@ -59,9 +63,9 @@ def plan(options: DistillOptions, backbones: Backbones) -> dict[str, Any]:
     """Print and return the state of the run, finished, unfinished or new, and its folder. Nothing is created."""
     run = Run.prepare(options, backbones)
     folder, reserved = find_folder(run.place, run.settings)
-    result = run.result(folder) if reserved else None
+    result = read_result(folder) if reserved else None
     lacking = missing_rows(options, result["students"]) if result else []
-    state = "finished" if run.is_finished(folder, result) else "unfinished" if reserved else "new"
+    state = "finished" if run.is_finished(result) else "unfinished" if reserved else "new"
     to_come = f"   to come: {', '.join(source for _, source in lacking)}" if lacking else ""
     print(f"{state:<12}{folder}{to_come}")
     return {"state": state, "folder": str(folder)}
@@ -79,11 +83,14 @@ def create(options: DistillOptions, backbones: Backbones, report: Report | None 
     folder = reserve_folder(run.place, run.settings)
     run = replace(run, context=replace(run.context, report=report))
     with run.context.lock(folder / ".lock", str(folder)):
-        result = run.result(folder)
-        if result is not None and run.is_finished(folder, result):
+        result = run.context.from_first("the result of the run", lambda: read_result(folder))
+        if result is not None and run.is_finished(result):
             log.info("finished before: %s", folder)
-            return _reported(run, folder, result), folder
-        return _logged(run, folder, result), folder
+            result = _reported(run, folder, result)
+        else:
+            result = _logged(run, folder, result)
+        sweep_temporaries(folder)  # of processes that this one started
+        return result, folder
 
 
 def _logged(run: Run, folder: Path, before: dict[str, Any] | None) -> dict[str, Any]:
@@ -130,10 +137,12 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
     options, choices = search.run(run.place.with_name("auto"))
     assembler = replace(assembler, options=options.set_options(options.method))
     if before:
-        distilled, made = load(folder / FILE), dict(before)
+        distilled, made = _load(folder / FILE), dict(before)
     else:
         distilled, made = _create_set(assembler, options, folder)
-        made["choices"] = choices
+        made |= {"choices": choices, "digests": set_digests(folder, teachers)}
+        if choices:
+            made["searched"] = {"tried": len(choices), "of": search.count}
         write_json(folder / RESULT, made)
     sets = ComparedSets(assembler, distilled)
     known = [row for row in made["students"] if usable(row) or not options.report.language]
@@ -141,6 +150,8 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
     stage("Training %s", counted(wanted, "student"))
     rows = compare(sets, options, folder, known)
     analysed = _analysed(sets, options, rows, folder) if options.report.language else {}
+    if analysed:
+        analysed["analysis_digests"] = analysis_digests(folder, analysed)
     seconds = {**made["seconds"], "students": round(sum(row["seconds"] for row in rows), 2), "total": 0.0}
     result = {
         **made,
@@ -170,6 +181,7 @@ def _create_set(assembler: Assembler, options: DistillOptions, folder: Path) -> 
     assert compensators is not None
     distilled = assembler.create()
     size = distilled.save(folder / FILE)
+    distilled = _read_back(distilled, folder / FILE)
     made = set_facts(assembler, options, distilled, size)
     made["seconds"] = {
         "teachers": round(sum(teacher.seconds for teacher in assembler.teachers), 2),
@@ -178,6 +190,27 @@ def _create_set(assembler: Assembler, options: DistillOptions, folder: Path) -> 
     }
     pictures.draw(distilled, folder / "images")
     return distilled, {**made, "students": []}
+
+
+def _load(file: Path) -> DistilledSet:
+    """Load the file of a run, however large it is: this program wrote it."""
+    return load(file, max_bytes=sys.maxsize)
+
+
+def _read_back(distilled: DistilledSet, file: Path) -> DistilledSet:
+    """Read the file that ``distilled`` was saved to; a file that is not read as it was written does not stay."""
+    try:
+        found = _load(file)
+        for part in ("naturals", "natural_targets", "compensators", "labels", "choices"):
+            written, read = getattr(distilled, part), getattr(found, part)
+            if (written is None) != (read is None) or (written is not None and not torch.equal(written, read)):
+                raise UserError(f"{file}: its {part} are not read as they were written; choose another budget.codec")
+        if found.labels is not None and not found.labels.isfinite().all():
+            raise UserError(f"{file}: its labels are not finite; train the teachers with a smaller recipe.teacher.lr")
+    except UserError:
+        file.unlink(missing_ok=True)
+        raise
+    return found
 
 
 def _analysed(sets: ComparedSets, options: DistillOptions, rows: Sequence[Row], folder: Path) -> dict[str, Any]:
@@ -219,5 +252,5 @@ def _reported(run: Run, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
 
         result = {**result, **decide(result, run.options.report)}
         write_json(folder / RESULT, result)
-        page.write(result, ReportArrays.load(folder / ARRAYS), load(folder / FILE), folder / "report.html")
+        page.write(result, ReportArrays.load(folder / ARRAYS), _load(folder / FILE), folder / "report.html")
     return result

@@ -10,14 +10,13 @@ from typing import Any
 
 from infer.core.errors import UserError
 from infer.core.extras import require
-from infer.core.files import read_json
+from infer.core.folder_names import folder_name
 from infer.data import read_dataset
-from infer.methods.selection import require_enough
 from infer.models.options import BackboneOptions
-from infer.pipeline.assemble import split_by_images
 from infer.pipeline.compare import missing_rows
+from infer.pipeline.limits import require_possible
 from infer.pipeline.options import BaseOptions, DistillOptions, SearchOptions
-from infer.pipeline.search import require_held_out
+from infer.pipeline.search import require_choices
 from infer.training.context import Context
 from infer.training.options import rank
 from infer.training.teachers import require_teachers
@@ -26,12 +25,10 @@ log = logging.getLogger("infer")
 
 Backbones = Mapping[str, BackboneOptions]
 
-FILE, RESULT, ARRAYS = "distilled.safetensors", "result.json", "report_arrays.safetensors"
-
 
 def run_name(options: DistillOptions) -> str:
     """Return the name of a run's folder, <method>-ipc<N>."""
-    return f"{options.method.name}-ipc{options.ipc}"
+    return f"{folder_name('method.name', options.method.name)}-ipc{options.ipc}"
 
 
 def context_of(options: BaseOptions, backbones: Backbones) -> Context:
@@ -89,26 +86,19 @@ class Run:
                 "choose distilled, random or real too"
             )
         context = context_of(options, backbones)
-        if options.budget.by == "images":
-            classes, teachers = len(context.data.classes), len(options.teachers.backbones)
-            split = split_by_images(options.set_options(options.method), classes, teachers)
-            require_enough(context.data, split.naturals)
-        if options.budget.choices.values:
-            require_held_out(context.data, options.search.held_out)
+        require_possible(options.set_options(options.method), context.data, len(options.teachers.backbones))
+        require_choices(context.data, options)
         require_teachers(context, options.teachers.backbones, options.students.backbones)
         names = options.teachers.backbones + options.students.backbones
         used = {name: asdict(context.backbone(name)) for name in names}
         settings = context.identity(**identity(options), backbones=used)
-        place = Path(options.output, "distill", context.data.name, run_name(options), f"seed{options.seed}")
+        data = folder_name("dataset.name", context.data.name)
+        place = Path(options.output, "distill", data, run_name(options), f"seed{options.seed}")
         return cls(options, context, place, settings)
 
-    def result(self, folder: Path) -> dict[str, Any] | None:
-        """Return the result in ``folder``; None where it, or its file, is missing."""
-        return read_json(folder / RESULT) if (folder / FILE).is_file() else None
-
-    def is_finished(self, folder: Path, result: Mapping[str, Any] | None) -> bool:
+    def is_finished(self, result: Mapping[str, Any] | None) -> bool:
         """Return whether ``result`` has every row, and every number of the report, that the options ask for."""
         if result is None or missing_rows(self.options, result["students"]):
             return False
-        analysed = (folder / ARRAYS).is_file() and "real_coded" in result.get("evidence", {})
-        return analysed or not self.options.report.language
+        analysed = ("evidence",) if self.options.report.language else ()
+        return {"scores", "hardware", *analysed} <= set(result)

@@ -8,15 +8,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from infer.core.files import read_json, reserve_folder, write_json
+from pydantic import BaseModel, Field
+
+from infer.core.errors import UserError
+from infer.core.files import reserve_folder, write_json
 from infer.core.progress import stage, unnumbered
+from infer.core.records import read_record
 from infer.data import Splits
 from infer.data.splits import stratified
 from infer.pipeline.assemble import Assembler
 from infer.pipeline.compare import table_steps
+from infer.pipeline.limits import require_possible
 from infer.pipeline.options import DistillOptions, SearchOptions
+from infer.training.records import Seconds, Share
 from infer.training.students import Student, student_in_folder
 from infer.training.training_set import TrainingSet
 
@@ -26,10 +32,47 @@ _SEED = 0
 """Of every search, so that runs of all seeds share it."""
 
 
-def require_held_out(data: Splits, share: float) -> None:
-    """Raise :class:`UserError`, before anything is trained, where a class has no picture to hold out."""
-    if data.validation is None:
-        stratified(data.train.targets, share, _SEED)
+class _Choice(BaseModel):
+    """What choice.json says of a choice that was measured."""
+
+    naturals: Annotated[int, Field(ge=0)]
+    labels: Annotated[int, Field(ge=0)]
+    accuracy: Share
+    seconds: Seconds
+
+
+class _Search(BaseModel):
+    """What result.json says of a search: the choices that were tried, and how many were not."""
+
+    choices: Annotated[list[_Choice], Field(min_length=1)]
+    held_out: Annotated[int, Field(ge=1)]
+    left_out: Annotated[int, Field(ge=0)]
+
+
+def require_choices(data: Splits, options: DistillOptions) -> None:
+    """Check, before anything is trained, that every combination of ``budget.choices`` can be tried.
+
+    Raises:
+        UserError: where a class has no picture to hold out, or the other pictures are too few for a combination.
+    """
+    share, combinations = options.search.held_out, _combinations(options)
+    if combinations and data.validation is None:
+        train, _ = stratified(data.train.targets, share, _SEED)
+        data = replace(data, train=data.train.part(train))
+    for choice in combinations:
+        chosen = options.chosen(choice)
+        try:
+            require_possible(chosen.set_options(chosen.method), data, len(options.teachers.backbones))
+        except UserError as error:
+            raise UserError(f"{error} (budget.choices are tried without search.held_out={share})") from error
+
+
+def _combinations(options: DistillOptions) -> list[dict[str, Any]]:
+    """Return every combination of the choices; none where nothing is to be chosen."""
+    choices = options.budget.choices.values
+    if not choices:
+        return []
+    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
 
 
 @dataclass(frozen=True)
@@ -48,8 +91,13 @@ class BudgetSearch:
     assembler: Assembler
     options: DistillOptions
 
+    @property
+    def count(self) -> int:
+        """Number of combinations, of which ``report.time_budget`` may leave some out."""
+        return len(_combinations(self.options))
+
     def run(self, place: Path) -> tuple[DistillOptions, list[dict[str, Any]]]:
-        """Return the options with the best choice, and the record of every choice.
+        """Return the options with the best choice, and the record of every choice that was tried.
 
         The result lies in ``place``: a combination that an earlier run left out is not tried later.
         """
@@ -60,11 +108,21 @@ class BudgetSearch:
         stage("Choosing %s on held-out pictures", ", ".join(choices))
         folder = reserve_folder(place, self._identity())
         with context.lock(folder / ".lock", "the choice of the budget"), unnumbered():
-            tried = read_json(folder / "result.json") or self._try_all(folder)
-        best = max(tried["choices"], key=lambda choice: choice["accuracy"])
+            known = context.from_first("the result of the search", lambda: self._known(folder))
+            tried = (known or self._try_all(folder))["choices"]
+        best = max(tried, key=lambda choice: choice["accuracy"])
         choice = {key: best[key] for key in choices}
-        log.info("Chosen on held-out pictures: %s (%s)", _formatted(choice), folder)
-        return self.options.chosen(choice), tried["choices"]
+        count = f"{len(tried)} of {self.count} choices tried"
+        log.info("Chosen on held-out pictures: %s (%s; %s)", _formatted(choice), count, folder)
+        return self.options.chosen(choice), tried
+
+    def _known(self, folder: Path) -> dict[str, Any] | None:
+        """Return the result of an earlier run; None where there is none, or one of other choices."""
+        found = read_record(folder / "result.json", _Search, "the choices are tried again")
+        combinations = _combinations(self.options)
+        keys = self.options.budget.choices.values
+        known = found and all({key: tried.get(key) for key in keys} in combinations for tried in found["choices"])
+        return found if known else None
 
     def _identity(self) -> dict[str, Any]:
         options = self.options
@@ -80,13 +138,13 @@ class BudgetSearch:
 
     def _try_all(self, folder: Path) -> dict[str, Any]:
         """Try the combinations that are expected to end within report.time_budget; the first always."""
-        choices, seconds = self.options.budget.choices.values, self.options.report.seconds
-        data = self.assembler.context.data.held_out(self.options.search.held_out, _SEED)
+        context, seconds = self.assembler.context, self.options.report.seconds
+        data = context.data.held_out(self.options.search.held_out, _SEED)
         tried: list[dict[str, Any]] = []
-        combinations = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+        combinations = _combinations(self.options)
         began = time.perf_counter()
         for number, choice in enumerate(combinations):
-            spent = time.perf_counter() - began
+            spent = context.from_first("the time spent", lambda: time.perf_counter() - began)
             if seconds is not None and number and spent * (number + 1) / number > seconds:
                 log.warning("budget: %d of %d choices tried: report.time_budget is spent", number, len(combinations))
                 break
@@ -100,7 +158,10 @@ class BudgetSearch:
 
     def _measured(self, options: DistillOptions, data: Splits, folder: Path) -> dict[str, Any]:
         """Return the set's numbers of images and labels, and its student's accuracy on the held-out pictures."""
-        known = read_json(folder / "choice.json")  # of a run that was stopped
+        file = folder / "choice.json"  # of a run that was stopped
+        known = self.assembler.context.from_first(
+            f"the choice {folder.name}", lambda: read_record(file, _Choice, "it is measured again")
+        )
         if known is not None:
             return known
         began = time.perf_counter()
@@ -123,7 +184,7 @@ class BudgetSearch:
             "accuracy": result["accuracy"],
             "seconds": round(time.perf_counter() - began, 2),
         }
-        write_json(folder / "choice.json", measured)
+        write_json(file, measured)
         return measured
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from infer.core.files import digest
@@ -26,7 +27,7 @@ def set_header(
     kind = options.labels.kind
     provenance: dict[str, Any] = {
         "dataset": data.name,
-        "settings": dict(settings),
+        "settings": _as_chosen(settings, options),
         "teachers": {teacher.name: round(teacher.accuracy, 4) for teacher in teachers},
         "code": f"infer {__version__}",
     }
@@ -46,3 +47,12 @@ def set_header(
         views=views.header if views else None,
         provenance=provenance,
     )
+
+
+def _as_chosen(settings: Mapping[str, Any], options: SetOptions) -> dict[str, Any]:
+    """Return ``settings`` with the values that a search chose, where those that were given stood."""
+    chosen = {group: asdict(getattr(options, group)) for group in ("budget", "labels", "mixing")}
+    return {
+        group: {key: chosen[group].get(key, value) for key, value in given.items()} if group in chosen else given
+        for group, given in settings.items()
+    }

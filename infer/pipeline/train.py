@@ -6,16 +6,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import nn
 
 from infer.core.errors import UserError
-from infer.core.files import digest, reserve_folder
+from infer.core.files import digest, file_digest, reserve_folder
 from infer.data import Splits
 from infer.distilled import DistilledSet, load
 from infer.models.weights import frozen, load_weights
 from infer.pipeline.assemble import Assembler
+from infer.pipeline.limits import require_possible
 from infer.pipeline.options import TrainOptions
 from infer.pipeline.run_folder import Backbones, context_of, identity
 from infer.pipeline.set_options import RANDOM
@@ -28,6 +30,7 @@ from infer.training.teachers import (
     require_teachers,
     teacher_folder,
     teacher_in_folder,
+    training_folder,
 )
 from infer.training.training_set import TrainingSet
 
@@ -40,12 +43,15 @@ def train(options: TrainOptions, backbones: Backbones) -> dict[str, Any]:
     distilled = load(options.source.path or "") if options.source.kind == "distilled" else None
     context = context_of(options, {**backbones, name: options.backbone})
     require_network(context, name)
+    training_folder(context, name, options.output)  # whose name must be one
     if options.source.kind == "real":
         return _train_teacher(options, context)
     if distilled is not None:
         _require_fit(distilled, context.data, options.source.path)
         title = f"distilled-{digest(distilled.to_bytes())}"
-        teachers = _named_teachers(context, distilled) if distilled.header.labels == "dynamic" else []
+        teachers = (
+            _named_teachers(context, distilled, options.source.path) if distilled.header.labels == "dynamic" else []
+        )
     else:
         title = f"random-ipc{options.ipc}-{options.labels.kind}"
         distilled, teachers = _random_set(options, context, title)
@@ -77,16 +83,16 @@ def _train_teacher(options: TrainOptions, context: Context) -> dict[str, Any]:
 
 def _random_set(options: TrainOptions, context: Context, title: str) -> tuple[DistilledSet, list[nn.Module]]:
     """Create the set of random pictures, labelled as ``options`` say."""
-    teachers = []
+    teachers, chosen = [], options.teachers
+    require_possible(options.set_options(RANDOM), context.data, len(chosen.backbones))
     if options.labels.kind != "hard":
-        chosen = options.teachers
         require_teachers(context, chosen.backbones, [])
         teachers = [
             teacher_in_folder(context, name, options.recipe.teacher, chosen.seed, options.output)
             for name in chosen.backbones
         ]
         require_above_chance(context, teachers, chosen.margin)
-    place = Path(options.output, "train", context.data.name, options.backbone.name, title, f"set{options.seed}")
+    place = training_folder(context, options.backbone.name, options.output) / title / f"set{options.seed}"
     folder = reserve_folder(place, context.identity(**identity(options)))
     with context.lock(folder / ".lock", str(folder)):
         order = context.data.picks(options.seed)
@@ -98,7 +104,7 @@ def _train_student(options: TrainOptions, context: Context, source: _Source) -> 
     """Train a student on a set, or find it trained."""
     name, data, distilled = options.backbone.name, context.data, source.distilled
     settings = context.identity(file=digest(distilled.to_bytes()), **identity(options))
-    place = Path(options.output, "train", data.name, name, source.title, f"seed{options.seed}")
+    place = training_folder(context, name, options.output) / source.title / f"seed{options.seed}"
     folder = reserve_folder(place, settings)
     recipe, dynamic = options.recipe.student, distilled.header.labels == "dynamic"
     steps = recipe.steps_of(len(distilled), len(source.teachers), dynamic)
@@ -132,19 +138,29 @@ def _require_fit(distilled: DistilledSet, data: Splits, path: str | None) -> Non
             )
 
 
-def _named_teachers(context: Context, distilled: DistilledSet) -> list[nn.Module]:
+def _named_teachers(context: Context, distilled: DistilledSet, path: str | None) -> list[nn.Module]:
     """Load the teachers that a file with dynamic labels names."""
+    try:
+        named = _FILES.validate_python(distilled.header.provenance.get("files", {}))
+    except ValidationError as error:
+        raise UserError(
+            f"source.path={path}: the header's provenance.files must give each teacher its file and a digest; distil "
+            "again"
+        ) from error
     teachers = []
-    for name, (file, known) in distilled.header.provenance.get("files", {}).items():
-        path = Path(file)
-        if not path.is_file() or digest(path.read_bytes()) != known:
+    for name, (file, known) in named.items():
+        if not (file_digest(Path(file)) or "").startswith(known):
             raise UserError(
                 f"{file}: the teacher {name} that the file's dynamic labels need is missing or another than it was; "
                 "restore it, run where outputs/ is, or distil again"
             )
         network = context.network(name)
-        load_weights(network, path)
+        load_weights(network, Path(file))
         teachers.append(frozen(network))
     if not teachers:
         raise UserError("source.path: the file's labels are dynamic, but it names no teachers; distil again")
     return teachers
+
+
+_FILES = TypeAdapter(dict[str, tuple[str, Annotated[str, Field(pattern="^([0-9a-f]{8}|[0-9a-f]{16})$")]]])
+"""By the name of each teacher, its file and the beginning of the file's digest, which version 0.1 cut at 8 digits."""

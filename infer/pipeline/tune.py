@@ -6,18 +6,18 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from infer.core.errors import UserError
 from infer.core.files import digest, exclusive_lock, reserve_folder
+from infer.core.folder_names import folder_name
 from infer.pipeline import study_process, study_result
 from infer.pipeline.options import DistillOptions
 from infer.pipeline.run import create
@@ -27,6 +27,7 @@ from infer.pipeline.tune_options import TuneOptions
 log = logging.getLogger("infer")
 
 _DIRECTIONS = {"accuracy": StudyDirection.MAXIMIZE, "bytes": StudyDirection.MINIMIZE}
+_GROUP = "WANDB_RUN_GROUP"
 _OVER = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -49,34 +50,50 @@ def tune(options: DistillOptions, backbones: Backbones) -> dict[str, Any]:
     keys = ("space", "validation", "objectives", "max_bytes", "prune", "seed")
     study_identity = {key: getattr(study_options, key) for key in keys}
     settings = {**identity(base), "dataset": asdict(base.dataset), **study_identity}
-    folder = reserve_folder(Path(options.output, "tune", options.dataset.name, run_name(options)), settings)
+    folder = reserve_folder(_place(options), settings)
     default = _outcome(*create(base, backbones))
     log.info("the recipe as it is: %s", study_result.formatted(default))
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # trials are reported here
     name = f"{options.dataset.name}-{run_name(options)}-{digest(settings)}"
-    os.environ["WANDB_RUN_GROUP"] = name
     study = _study(study_options, folder, name)
-    for trial in _trials(study, study_options, folder, began):
-        _run(study, trial, base, study_options, backbones)
+    with _grouped(name):
+        for trial in _trials(study, study_options, folder, began):
+            _run(study, trial, base, study_options, backbones)
     return study_result.conclude(study, options, default, folder)
+
+
+def _place(options: DistillOptions) -> Path:
+    """Return the folder that a study has to itself."""
+    return Path(options.output, "tune", folder_name("dataset.name", options.dataset.name), run_name(options))
+
+
+@contextmanager
+def _grouped(name: str) -> Iterator[None]:
+    """Group the runs in the block by the study's name in W&B, unless the user has given a group."""
+    given = _GROUP in os.environ
+    os.environ.setdefault(_GROUP, name)
+    try:
+        yield
+    finally:
+        if not given:
+            del os.environ[_GROUP]
 
 
 def _study(options: TuneOptions, folder: Path, name: str) -> Study:
     """Create or join the study of that name; each process samples with its own seed."""
-    storage: Any = options.storage
-    if storage is None:
-        journal = str(folder / "study.journal")
-        storage = JournalStorage(JournalFileBackend(journal, JournalFileOpenLock(journal)))
+    journal = folder / "study.journal"
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4) if options.prune else optuna.pruners.NopPruner()
     directions = [_DIRECTIONS[objective] for objective in options.objectives]
     with exclusive_lock(folder / ".lock", name):
+        storage = options.storage or study_process.open_journal(journal)
         try:
             study = optuna.create_study(
                 study_name=name, storage=storage, directions=directions, pruner=pruner, load_if_exists=True
             )
         except Exception as error:  # drivers of databases raise errors of many types
-            reason = str(error).splitlines()[0]
-            raise UserError(f"tune.storage={options.storage}: cannot be opened ({reason}); give another") from error
+            reason = " ".join(str(error).split()) or type(error).__name__
+            place = f"tune.storage={options.storage}" if options.storage else str(journal)
+            raise UserError(f"{place}: cannot be opened ({reason}); give another tune.storage=") from error
         process = study.user_attrs.get("processes", 0)
         study.set_user_attr("processes", process + 1)
     # constant_liar: processes side by side try different settings

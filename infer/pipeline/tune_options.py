@@ -11,6 +11,8 @@ from infer.core.durations import check_duration, seconds
 from infer.core.errors import UserError
 
 _RANGE = ("low", "high", "log")
+_LARGEST = 2**53
+"""Largest number of a range."""
 
 
 @dataclass  # not frozen: OmegaConf cannot fill an optional frozen node
@@ -34,7 +36,7 @@ class TuneOptions:
     storage: str | None = None
     validation: Annotated[float, Range(0.01, 0.9)] = 0.1
     objectives: list[str] = field(default_factory=lambda: ["accuracy"])
-    max_bytes: int | None = None
+    max_bytes: Annotated[int | None, Range(1, 2**62)] = None
     prune: bool = True
     seed: Annotated[int, Range(0, 2**31)] = 0
     space: dict[str, Any] = field(default_factory=dict)
@@ -72,12 +74,18 @@ def _dimensions(space: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any
 
 def _check_dimension(key: str, space: Any) -> None:
     if isinstance(space, list):
-        if not space:
-            raise UserError(f"{key}=[]: give one value or more")
+        if not space or not all(isinstance(value, str | int | float | None) for value in space):
+            raise UserError(f"{key}={space}: give one value or more, such as [0.1,0.2]")
         return
     ends: tuple[Any, Any] = (space.get("low"), space.get("high")) if isinstance(space, Mapping) else (None, None)
     numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
-    if not numbers or ends[0] > ends[1] or (space.get("log") and ends[0] <= 0) or {*space} - {*_RANGE}:
+    if (
+        not numbers
+        or not -_LARGEST <= ends[0] <= ends[1] <= _LARGEST  # nor nan
+        or not isinstance(space.get("log", False), bool)
+        or (space.get("log") and ends[0] <= 0)
+        or {*space} - {*_RANGE}
+    ):
         raise UserError(
             f"{key}={space}: give {{low, high}}, numbers, low first (and above 0 with log: true), or a list of values"
         )

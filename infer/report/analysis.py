@@ -65,7 +65,7 @@ def analyse(inputs: AnalysisInputs) -> tuple[dict[str, Any], ReportArrays]:
 
 
 def _without_nan(content: Any) -> Any:
-    """``content`` with None in place of nan, which JSON lacks."""
+    """Return ``content`` with None in place of nan, which JSON lacks."""
     if isinstance(content, Mapping):
         return {key: _without_nan(value) for key, value in content.items()}
     if isinstance(content, list):

@@ -11,14 +11,15 @@ from torch import Tensor
 from infer.metrics.fidelity import fidelity
 from infer.metrics.privacy import membership_attack, memorised_fid, nearest_distances
 from infer.report.feature_space import FeatureSpace
+from infer.report.file_facts import origin
 from infer.report.inputs import AnalysisInputs, Samples, composed_samples, stored_samples
 
 
 def fidelity_by_kind(inputs: AnalysisInputs, space: FeatureSpace) -> dict[str, Any]:
     """Compare the file's images with the test images, and as many random training images with them.
 
-    Only composed images can be copies of training images without being training images, so only they have a
-    memorisation-informed FID.
+    Only images that are no training images can be copies of them, so only these have a memorisation-informed FID:
+    composed images, and the stored images of a method that creates them.
 
     Args:
         inputs: The inputs of the analysis.
@@ -32,16 +33,23 @@ def fidelity_by_kind(inputs: AnalysisInputs, space: FeatureSpace) -> dict[str, A
     naturals = stored_samples(inputs.distilled)
     count = len(naturals.images)
     kinds = {"naturals": naturals, "composed": composed_samples(inputs.distilled), "random": inputs.train.first(count)}
-    training = torch.cat([space.embed(part.images) for part in (naturals, inputs.train) if len(part.images)])
+    training = space.embed(_training(inputs))
+    real = {"random"} if origin(inputs.distilled) != "real" else {"random", "naturals"}
     return {
-        kind: _fidelity(inputs, space, samples, training if kind == "composed" else None)
+        kind: _fidelity(inputs, space, samples, None if kind in real else training)
         for kind, samples in kinds.items()
         if len(samples.images)
     }
 
 
+def _training(inputs: AnalysisInputs) -> Tensor:
+    """Return training images, uint8 [N, ch, H, W]: those in the file first, then a random sample."""
+    stored = [stored_samples(inputs.distilled).images] if origin(inputs.distilled) == "real" else []
+    return torch.cat([*stored, inputs.train.images])
+
+
 def _fidelity(inputs: AnalysisInputs, space: FeatureSpace, samples: Samples, training: Tensor | None) -> dict[str, Any]:
-    """The entry of one kind; with ``training``, the features of training images, its memorisation-informed FID too."""
+    """Return the entry of one kind; with the features of ``training`` images, its memorisation-informed FID too."""
     points = space.embed(samples.images)
     overall = fidelity(points, space.test)
     return {
@@ -56,7 +64,7 @@ def _fidelity(inputs: AnalysisInputs, space: FeatureSpace, samples: Samples, tra
 
 
 def _class_fidelity(points: Tensor, real: Tensor) -> dict[str, Any]:
-    """Neighbour metrics only: a class has too few images for distances of distributions."""
+    """Return neighbour metrics only, because a class has too few images for distances of distributions."""
     if not len(points):
         return {"images": 0, "coverage": 0.0, "density": float("nan")}
     found = fidelity(points, real)
@@ -71,7 +79,7 @@ def privacy(inputs: AnalysisInputs, space: FeatureSpace) -> dict[str, Any]:
         space: The space that distances are computed in.
 
     Returns:
-        ``naturals``, the number of real images in the file; for "real" and "distilled", the membership attack on the
+        ``naturals``, the number of stored images; for "real" and "distilled", the membership attack on the
         first student and the number of its ``members`` and ``others``; and, if the file composes images,
         ``nearness``: the distances of :class:`infer.metrics.privacy.NearestDistances` and the number of ``pictures``.
     """
@@ -89,12 +97,11 @@ def privacy(inputs: AnalysisInputs, space: FeatureSpace) -> dict[str, Any]:
     composed = composed_samples(distilled).images
     if len(composed):
         count = min(len(inputs.test.images), len(inputs.train.images))
-        training = torch.cat([stored_samples(distilled).images, inputs.train.images])[:count]
-        points = (space.embed(images) for images in (composed, training, inputs.test.images[:count]))
+        points = (space.embed(images) for images in (composed, _training(inputs)[:count], inputs.test.images[:count]))
         found["nearness"] = {**nearest_distances(*points)._asdict(), "pictures": count}
     return found
 
 
 def _losses(inputs: AnalysisInputs, source: str, samples: Samples) -> Tensor:
-    """The losses of the first student of a source: float32 [N]."""
+    """Compute the losses of the first student of a source: float32 [N]."""
     return F.cross_entropy(inputs.logits(source, samples.images)[0], samples.targets, reduction="none")

@@ -128,12 +128,12 @@ def class_mistakes(inputs: AnalysisInputs) -> tuple[list[dict[str, Any]], Tensor
 
 
 def _confusion(inputs: AnalysisInputs, source: str) -> Tensor:
-    """The confusion matrix over all students of a source: int64 [C, C]."""
+    """Compute the confusion matrix over all students of a source: int64 [C, C]."""
     logits = inputs.test_logits[source]
     targets = inputs.test.targets.repeat(len(logits))
     return multiclass_confusion_matrix(logits.argmax(-1).flatten(), targets, len(inputs.data.classes))
 
 
 def _similar_classes(inputs: AnalysisInputs) -> list[Pair]:
-    """The classes that students of "real" confuse; if they confuse none, those that students of "distilled" confuse."""
+    """Return the classes that students of "real" confuse; if they confuse none, those that "distilled" has confused."""
     return confused_pairs(_confusion(inputs, "real")) or confused_pairs(_confusion(inputs, "distilled"))

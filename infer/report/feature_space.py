@@ -38,7 +38,9 @@ class FeatureSpace:
         return self._project(self._features(images))
 
     def _project(self, found: Tensor) -> Tensor:
+        """Project features float32 [N, D] onto the components."""
         return (found - self._mean) @ self._components
 
     def _features(self, images: Tensor) -> Tensor:
+        """Compute the teacher's features of ``images`` uint8 [N, ch, H, W]: float32 [N, D]."""
         return features(self._teacher, self._inputs.batches(images))

@@ -119,7 +119,7 @@ def cost(creation: float, file: float, real: float, retrainings: int) -> str:
 
 
 def _contours(axes: Axes, points: np.ndarray[Any, Any], line: str) -> None:
-    """Density contours of a class. Too few points, or points on a line, are drawn as dots instead."""
+    """Draw the density contours of a class. Too few points, or points on a line, are drawn as dots instead."""
     try:
         density = gaussian_kde(points.T) if len(points) >= _FEWEST else None
     except np.linalg.LinAlgError:
@@ -135,13 +135,14 @@ def _contours(axes: Axes, points: np.ndarray[Any, Any], line: str) -> None:
 
 
 def _span(values: Tensor) -> tuple[float, float]:
-    """The range of ``values`` and five per cent more at both ends."""
+    """Return the range of ``values`` and five per cent more at both ends."""
     low, high = float(values.min()), float(values.max())
-    return low - 0.05 * (high - low), high + 0.05 * (high - low)
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 def _svg(draw: Callable[[Axes], None], size: tuple[float, float], salt: str) -> str:
-    """The <svg> element of a plot. ``salt`` keeps its element ids distinct from those of the page's other plots."""
+    """Return the <svg> element of a plot. ``salt`` keeps its ids distinct from those of the page's other plots."""
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt}):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.subplots())

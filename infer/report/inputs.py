@@ -63,17 +63,17 @@ class AnalysisInputs:
 
     @cached_property
     def test(self) -> Samples:
-        """A random sample of the test images."""
+        """Random sample of the test images."""
         return _sample(self.data.test)
 
     @cached_property
     def train(self) -> Samples:
-        """A random sample of the training images."""
+        """Random sample of the training images."""
         return _sample(self.data.train)
 
     @cached_property
     def test_logits(self) -> dict[str, Tensor]:
-        """By source, the logits of its students for :attr:`test`: float32 [S, N, C]."""
+        """Logits of each source's students for :attr:`test`, by source: float32 [S, N, C]."""
         return {source: self.logits(source, self.test.images) for source in self.students}
 
     @torch.no_grad()
@@ -107,7 +107,7 @@ class AnalysisInputs:
 
 
 def _sample(images: Pictures | Streamed) -> Samples:
-    """At most 2,000 images in random order, drawn regardless of class."""
+    """Draw at most 2,000 images in random order, regardless of class."""
     return Samples(*images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:_MOST]])
 
 

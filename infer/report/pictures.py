@@ -45,7 +45,7 @@ def draw(distilled: DistilledSet, folder: Path) -> None:
 
 
 def _first_round(distilled: DistilledSet, composed: Tensor) -> Tensor:
-    """A row for each of the first ten classes: its natural image, then each compensator and the image it composes."""
+    """Lay out a row for each of the first ten classes: its natural image, each compensator and what it composes."""
     classes, compensators = len(distilled.classes), grey_compensators(distilled)
     row = []
     for number in range(min(classes, _ROWS)):
@@ -82,4 +82,5 @@ def png(images: Tensor, per_row: int) -> bytes:
 
 
 def _write(images: Tensor, per_row: int, path: Path) -> None:
+    """Write images as one PNG file."""
     write_bytes(path, png(images, per_row))

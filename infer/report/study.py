@@ -15,6 +15,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from infer.core.files import write_bytes
+from infer.report.plot_text import literal_text
 
 log = logging.getLogger("infer")
 
@@ -36,21 +37,22 @@ def draw(study: Study, folder: Path) -> list[Path]:
     for name, plot in _plots(study).items():
         buffer = io.BytesIO()
         try:
-            with warnings.catch_warnings():
+            with literal_text(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 axes = plot(study)
+                axes.figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
         except (RuntimeError, ValueError) as error:
             log.info("%s.png is not drawn: %s", name, error)
             continue
-        axes.figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-        matplotlib.pyplot.close(axes.figure)
+        finally:
+            matplotlib.pyplot.close("all")
         write_bytes(folder / f"{name}.png", buffer.getvalue())
         paths.append(folder / f"{name}.png")
     return paths
 
 
 def _plots(study: Study) -> dict[str, Callable[[Study], Any]]:
-    """The plots that suit the study's objectives and trials, by file name."""
+    """Return the plots that suit the study's objectives and trials, by file name."""
     from optuna.visualization import matplotlib as plots
 
     if len(study.directions) > 1:

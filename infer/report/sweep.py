@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import statistics
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,7 @@ from infer.core.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Result = Mapping[str, Any]
 
@@ -26,6 +28,7 @@ _COLUMNS = (
     *("against_random", "half_interval", "pairs"),
 )
 _WIDTH = 160  # columns of the table where the output is no terminal
+_LEGEND = 40  # letters of a line in the legend
 
 
 class Difference(NamedTuple):
@@ -114,7 +117,7 @@ def lines(results: Sequence[tuple[str, Result]]) -> list[Line]:
 
 
 def _against_random(rows: Sequence[Mapping[str, Any]], baselines: Sequence[Sequence[float]]) -> Difference | None:
-    """The difference of the runs' ``rows`` to the accuracies of their baselines; None if a run has no baseline.
+    """Compute the difference of the runs' ``rows`` to the accuracies of their baselines; None if a run has no baseline.
 
     A run is one pair, because its students share one file and are not independent.
     """
@@ -127,7 +130,7 @@ def _against_random(rows: Sequence[Mapping[str, Any]], baselines: Sequence[Seque
 def _baselines(
     setting: str, runs: Sequence[Result], backbone: str, results: Sequence[tuple[str, Result]]
 ) -> list[Sequence[float]]:
-    """The accuracies on random images that each of a setting's ``runs`` is compared with; empty for a run without any.
+    """Return the accuracies on random images that each of a setting's ``runs`` is compared with; empty without any.
 
     They are those of the run's own row (as many bytes). If one of the runs lacks the row, they are those of the runs of
     method=random (as many images) for all of them, so that one mean never combines both kinds.
@@ -137,7 +140,7 @@ def _baselines(
 
 
 def _random_run(setting: str, run: Result, backbone: str, results: Sequence[tuple[str, Result]]) -> Sequence[float]:
-    """The accuracies of the run of method=random with the setting, seed and budget of ``run``."""
+    """Return the accuracies of the run of method=random with the setting, seed and budget of ``run``."""
     same = ("dataset", "ipc", "seed", "budget", "labels", "recipe")
     for name, other in results:
         equal = _without_method(name) == _without_method(setting) and all(other.get(k) == run.get(k) for k in same)
@@ -147,13 +150,13 @@ def _random_run(setting: str, run: Result, backbone: str, results: Sequence[tupl
 
 
 def _accuracies(result: Result, backbone: str, source: str) -> Sequence[float]:
-    """The accuracies of a row of ``result``; empty if it lacks the row."""
+    """Return the accuracies of a row of ``result``; empty if it lacks the row."""
     rows = (row for row in result["students"] if (row["backbone"], row["source"]) == (backbone, source))
     return next((row["accuracies"] for row in rows), [])
 
 
 def _without_method(setting: str) -> list[str]:
-    """The overrides of a setting, without those of the method."""
+    """Return the overrides of a setting, without those of the method."""
     return [word for word in setting.split() if not word.startswith("method")]
 
 
@@ -181,13 +184,14 @@ def write(results: Sequence[tuple[str, Result]], folder: Path) -> list[Path]:
 
 
 def _csv(combined: Sequence[Line]) -> str:
-    """The lines as CSV."""
+    """Format the lines as CSV. One student has no standard deviation, one pair no interval."""
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(_COLUMNS)
     for line in combined:
-        against = [f"{x:.6g}" for x in line.against] if line.against else ["", "", ""]
-        numbers = [f"{line.bytes:.0f}", f"{line.mean:.6g}", f"{line.std:.6g}", line.students]
+        against = [f"{x:.6g}" if math.isfinite(x) else "" for x in line.against] if line.against else ["", "", ""]
+        std = f"{line.std:.6g}" if line.students > 1 else ""
+        numbers = [f"{line.bytes:.0f}", f"{line.mean:.6g}", std, line.students]
         writer.writerow([line.dataset, line.setting, line.ipc, line.backbone, line.source, *numbers, *against])
     return table.getvalue()
 
@@ -204,7 +208,18 @@ def plot(combined: Sequence[Line]) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    from infer.report.plot_text import literal_text
+
+    with literal_text():
+        figure = Figure(figsize=(12, 5), layout="constrained")
+        _draw(figure, combined)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def _draw(figure: Figure, combined: Sequence[Line]) -> None:
+    """Draw the two plots and their legend."""
     by_bytes, by_ipc = figure.subplots(1, 2, sharey=True)
     _curves(by_bytes, combined, "stored bytes", lambda line: line.bytes)
     _curves(by_ipc, combined, "ipc, images per class that may be stored", lambda line: line.ipc)
@@ -212,9 +227,6 @@ def plot(combined: Sequence[Line]) -> bytes:
     figure.legend(*by_ipc.get_legend_handles_labels(), loc="outside right center")
     figure.supylabel("test accuracy, %")
     figure.suptitle(f"{combined[0].dataset}, student {combined[0].backbone}: mean and std")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
 
 
 def _curves(axes: Axes, combined: Sequence[Line], name: str, measure: Callable[[Line], float]) -> None:
@@ -228,7 +240,7 @@ def _curves(axes: Axes, combined: Sequence[Line], name: str, measure: Callable[[
             [100 * point.std for point in points],
             marker="o",
             capsize=3,
-            label=setting,
+            label=textwrap.fill(setting, _LEGEND),
         )
     real = [line for line in combined if line.source == "real"]
     if real:
@@ -257,7 +269,7 @@ def show(results: Sequence[tuple[str, Result]]) -> None:
         if line.against:
             half = f" ± {100 * line.against.half:.1f}" if math.isfinite(line.against.half) else ""
             against = f"{100 * line.against.mean:+.1f}{half}"
-        accuracy = f"{100 * line.mean:.1f} ± {100 * line.std:.1f}"
+        accuracy = f"{100 * line.mean:.1f}" + (f" ± {100 * line.std:.1f}" if line.students > 1 else "")
         names = [line.dataset, line.setting, str(line.ipc), line.backbone, line.source]
         table.add_row(*names, f"{line.bytes:,.0f}", accuracy, str(line.students), against)
     Console(width=None if Console().is_terminal else _WIDTH).print(table)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infer.core.sources import SOURCES
+from infer.report.file_facts import origin_by
 from infer.report.verdict import teachers_behind
 
 _UNEVEN = 2  # largest class over smallest class from which on scores of rare classes are shown
@@ -46,24 +47,28 @@ def comparison(result: Mapping[str, Any]) -> Table:
 
 
 def _accuracy(row: Mapping[str, Any]) -> str:
-    """Format mean and std in percent; one student has no std."""
+    """Format mean and std in percent. One student has no std."""
     std = f" ± {100 * row['accuracy_std']:.1f}" if row["seeds"] > 1 else ""
     return f"{100 * row['accuracy_mean']:.1f}{std}"
 
 
 def _title(result: Mapping[str, Any]) -> str:
+    """Describe the run."""
     seeds = max(row["seeds"] for row in result["students"])
     over = f"mean and std over {seeds} seeds" if seeds > 1 else "one student a row"
     return f"{result['dataset']}, {result['method']}, ipc {result['ipc']}: test accuracy (last epoch, {over})"
 
 
 def _caption(result: Mapping[str, Any]) -> str:
+    """Describe the file: its images and its bytes."""
     sizes, images = result["bytes"], result["images"]
-    return (
-        f"{images['natural_per_class']} natural images per class and {images['compensators']} compensators compose "
-        f"{images['composed_per_class']} more images per class; budget {sizes['budget']:,} B, "
-        f"file {sizes['file']:,} B, training set {sizes['real']:,} B"
-    )
+    stored = f"{images['natural_per_class']:.4g} stored images per class"
+    if images.get("naturals") == result["train_pictures"] and origin_by(result["method"]) == "real":
+        stored += " (every training picture: nothing was selected)"
+    if images["compensators"]:
+        composed = images["composed_per_class"]
+        stored += f" and {images['compensators']} compensators compose {composed} more images per class"
+    return f"{stored}; budget {sizes['budget']:,} B, file {sizes['file']:,} B, training set {sizes['real']:,} B"
 
 
 def recipe_line(result: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from infer.core.errors import UserError
 from infer.core.files import digest, read_json, write_json
+from infer.core.images import PictureError, open_image
 
 log = logging.getLogger("infer")
 
@@ -28,6 +30,9 @@ _COLUMNS = {
     "steps": "steps",
 }
 """Columns of the comparison, and their keys in the rows of result.json."""
+
+_IDENTITY = "wandb.json"
+"""The file in a run's folder that holds the id of its W&B run."""
 
 
 @contextmanager
@@ -69,12 +74,12 @@ def loggers(
 
 
 def _wandb_logger(options: Mapping[str, Any], folder: Path) -> WandbLogger:
-    """A W&B run that has started; offline if its server is unreachable, so that a network error costs no result."""
+    """Start a W&B run; offline if its server is unreachable, so that a network error costs no result."""
     import wandb
 
-    identity = read_json(folder / "wandb.json") or {"id": secrets.token_hex(4)}
+    identity = _wandb_identity(folder / _IDENTITY)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        write_json(folder / "wandb.json", identity)
+        write_json(folder / _IDENTITY, identity)
     options = {**options, **identity}
     settings = wandb.Settings(silent=True, finish_timeout=_FINISH_TIMEOUT)
     try:
@@ -88,8 +93,23 @@ def _wandb_logger(options: Mapping[str, Any], folder: Path) -> WandbLogger:
     return logger
 
 
+def _wandb_identity(path: Path) -> dict[str, str]:
+    """Read the id of the W&B run that a folder has; a new one if it has none.
+
+    Raises:
+        UserError: If the file holds no id.
+    """
+    identity = read_json(path)
+    if identity is None:
+        return {"id": secrets.token_hex(4)}
+    known = identity.get("id") if isinstance(identity, dict) and set(identity) == {"id"} else None
+    if not isinstance(known, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", known):
+        raise UserError(f"{path}: holds no id of a W&B run; remove it, and the run is logged under a new id")
+    return {"id": known}
+
+
 def _flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``settings`` with keys such as ``recipe.ufc.lr``, by which W&B can search and group runs."""
+    """Give ``settings`` keys such as ``recipe.ufc.lr``, by which W&B can search and group runs."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= _flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -124,21 +144,36 @@ def log_artifacts(
         teachers: The weights' file of each teacher.
     """
     pictures = sorted((folder / "images").glob("*.png"))
-    rows = [[row[key] for key in _COLUMNS.values()] for row in result["students"]]
+    rows = [_cells(row) for row in result["students"]]
     for logger in active:
         if isinstance(logger, TensorBoardLogger):
-            for picture in pictures:
-                pixels = np.array(Image.open(picture).convert("RGB"))
-                logger.experiment.add_image(picture.stem, pixels, dataformats="HWC")
-            lines = [list(_COLUMNS), ["---"] * len(_COLUMNS), *rows]
-            table = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-            logger.experiment.add_text("comparison", table)
-            logger.experiment.flush()
+            _log_to_tensorboard(logger.experiment, pictures, rows)
         elif isinstance(logger, WandbLogger):
             logger.log_table("comparison", columns=list(_COLUMNS), data=rows)
             for picture in pictures:
                 logger.log_image(f"pictures/{picture.stem}", [str(picture)])
             _log_wandb_files(logger.experiment, result, folder, teachers)
+
+
+def _cells(row: Mapping[str, Any]) -> list[Any]:
+    """Return the cells of a row of the comparison. One student has no standard deviation."""
+    return [None if key == "accuracy_std" and row["seeds"] == 1 else row[key] for key in _COLUMNS.values()]
+
+
+def _log_to_tensorboard(board: Any, pictures: Sequence[Path], rows: Sequence[Sequence[Any]]) -> None:
+    """Log images and the comparison. An image that cannot be read is left out."""
+    for path in pictures:
+        try:
+            with open_image(path) as picture:
+                pixels = np.array(picture.convert("RGB"))
+        except PictureError as error:
+            log.warning("logger=tensorboard: %s is not logged (%s)", path, error)
+            continue
+        board.add_image(path.stem, pixels, dataformats="HWC")
+    cells = [["" if value is None else str(value) for value in row] for row in rows]
+    lines = [list(_COLUMNS), ["---"] * len(_COLUMNS), *cells]
+    board.add_text("comparison", "\n".join(f"| {' | '.join(line)} |" for line in lines))
+    board.flush()
 
 
 @rank_zero_only
@@ -195,5 +230,5 @@ def _log_wandb_teacher(run: Any, dataset: str, name: str, file: Path, facts: Map
 
 
 def _artifact_name(name: str) -> str:
-    """``name`` with an underscore for every character that W&B refuses."""
+    """Put an underscore in place of every character of ``name`` that W&B refuses."""
     return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name)

@@ -50,7 +50,7 @@ def decide(result: Mapping[str, Any], options: ReportOptions) -> dict[str, Any]:
 
 
 def _cost(result: Mapping[str, Any], options: ReportOptions) -> dict[str, Any]:
-    """The yearly cost, the seconds it is computed from, and how many times smaller the file is."""
+    """Compute the yearly cost, the seconds it is computed from, and how many times smaller the file is."""
     student = result["evidence"]["student"]
     rows = {row["source"]: row for row in reversed(result["students"]) if row["backbone"] == student}
     file, real = (rows[source]["seconds"] / rows[source]["seeds"] for source in ("distilled", "real"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,13 @@ from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
+from infer.core.errors import UserError
 from infer.core.files import write_bytes
 from infer.core.progress import ProgressLines
 from infer.models.classifier import Classifier
+
+_RECIPES = {"compensators": "ufc"}
+"""The recipe's key of a stage where it is not its first word."""
 
 
 class SeededSteps(Callback):
@@ -95,6 +99,47 @@ class AccuracyCurve(Callback):
             logger.log_metrics({f"student/{module.name}/accuracy": accuracy}, step=step)
         if self.report:
             self.report(step, accuracy)
+
+
+class FiniteNumbers(Callback):
+    """End a stage whose loss, weights, statistics or optimiser's states are NaN or infinite.
+
+    They are checked before each checkpoint and at the last step, so no such checkpoint is written; between these a GPU
+    does not wait. Gradients may be infinite: a GradScaler skips their step.
+
+    Args:
+        stage: for the message.
+        every: steps between two checkpoints.
+    """
+
+    def __init__(self, stage: str, every: int) -> None:
+        self.stage, self.every = stage, every
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """Check the step.
+
+        Raises:
+            UserError: with the step and the cure.
+        """
+        step, steps = trainer.global_step, trainer.max_steps
+        if step % self.every and step < steps:
+            return
+        optimiser = trainer.optimizers[0]
+        values: list[Mapping[str, Any]] = [dict(module.named_parameters()), dict(module.named_buffers())]
+        if all_finite([*values, trainer.callback_metrics, *optimiser.state.values()]):
+            return
+        kind = self.stage.partition(" ")[0]
+        cure = f"choose a smaller recipe.{_RECIPES.get(kind, kind)}.lr (it is {optimiser.defaults['lr']:g})"
+        if trainer.precision != "32-true":
+            cure += f", or trainer.precision=32-true (it is {trainer.precision})"
+        raise UserError(f"{self.stage}: its loss or weights are NaN or infinite at step {step} of {steps}; {cure}")
+
+
+def all_finite(values: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether no floating-point tensor among ``values`` has NaN or infinite entries; a GPU waits once."""
+    tensors = [each for mapping in values for each in mapping.values() if isinstance(each, Tensor)]
+    flags = [each.isfinite().all() for each in tensors if each.is_floating_point()]
+    return bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all()) if flags else True
 
 
 class Stopwatch(Callback):

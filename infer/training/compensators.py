@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, Field
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from infer.core.files import digest, read_json, read_tensors, write_bytes, write_json
+from infer.core.files import digest, write_bytes, write_json
 from infer.core.options import UFCOptions
 from infer.core.progress import counted, stage
+from infer.core.records import read_record
 from infer.core.ufc import Problem
 from infer.data.batches import Indices, in_order, loader
 from infer.models.compensator import CompensatorModule, MicroBatch
@@ -89,13 +93,14 @@ class Compensators:
         }
         file = teacher.file.parent / f"compensators-{digest(identity)}.safetensors"
         with context.lock(file.with_suffix(".lock"), f"compensators of {teacher.name}"):
-            if not file.exists():
-                u, seconds = self._fit(context, teacher, seed, folder, file.stem, naturals, targets)
-                write_bytes(file, to_safetensors({"u": u, "seconds": torch.tensor(seconds)}))
+            kept = context.from_first(f"compensators of {teacher.name}", lambda: _read(file))
+            if kept is None:
+                kept = self._fit(context, teacher, seed, folder, file.stem, naturals, targets)
+                _write(file, *kept)
             delete_checkpoint(folder, file.stem)  # also that of a run which was killed between the two
-        done = read_tensors(file)
-        self.seconds += float(done["seconds"])
-        return done["u"]
+        u, seconds = kept
+        self.seconds += seconds
+        return u
 
     def _fit(
         self,
@@ -128,10 +133,49 @@ class Compensators:
             **asdict(how),
         }
         file = teacher.file.parent / f"passes-{digest(measured_on)}.json"
-        kept = read_json(file)
-        if kept is None:
-            log.info("Measuring how to cut a step of teacher %s into micro-batches", teacher.name)
-            found = choose(problem, device, context.trainer.precision, how.rounds, how.chunk)
-            kept = {**asdict(found), "measured_on": measured_on}
-            write_json(file, kept)
-        return MicroBatch(kept["rounds"], kept["classes"])
+
+        def found() -> dict[str, Any]:
+            kept = read_record(file, _Measured, "it is measured again")
+            if kept is None:
+                log.info("Measuring how to cut a step of teacher %s into micro-batches", teacher.name)
+                chosen = choose(problem, device, context.trainer.precision, how.rounds, how.chunk)
+                kept = {**asdict(chosen), "measured_on": measured_on}
+                write_json(file, kept)
+            return kept
+
+        kept = context.from_first("the micro-batch", found)
+        most_rounds, most_classes = problem.targets.shape
+        return MicroBatch(min(kept["rounds"], most_rounds), min(kept["classes"], most_classes))
+
+
+class _Measured(BaseModel):
+    """The file of a measured micro-batch."""
+
+    rounds: Annotated[int, Field(ge=1)]
+    classes: Annotated[int, Field(ge=1)]
+
+
+def _write(file: Path, u: Tensor, seconds: float) -> None:
+    """Write compensators, with a digest of their values and of the name that says what they were made from."""
+    metadata = {"digest": _digest(file, u)}
+    write_bytes(file, to_safetensors({"u": u, "seconds": torch.tensor(seconds)}, metadata))
+
+
+def _read(file: Path) -> tuple[Tensor, float] | None:
+    """Read compensators and the seconds they took; None where there are none, or, with a warning, others."""
+    if not file.exists():
+        return None
+    try:
+        with safe_open(file, framework="pt") as content:
+            u, seconds = content.get_tensor("u"), float(content.get_tensor("seconds"))
+            if (content.metadata() or {}).get("digest") == _digest(file, u):
+                return u, seconds
+        reason = "they are not those that were written under this name"
+    except (SafetensorError, OSError, RuntimeError) as error:
+        reason = str(error)
+    log.warning("%s: no compensators of this run (%s); they are optimised again", file, reason)
+    return None
+
+
+def _digest(file: Path, u: Tensor) -> str:
+    return digest(file.stem.encode() + u.contiguous().numpy().tobytes())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from pytorch_lightning.loggers import Logger
@@ -25,6 +25,9 @@ from infer.models.options import BackboneOptions, OptimiserOptions, backbone
 from infer.training.callbacks import AccuracyCurve
 from infer.training.fit import fit, measure
 from infer.training.options import TrainerOptions
+from infer.training.processes import job
+
+Answer = TypeVar("Answer")
 
 _EVALUATION_BATCH = 500
 _CURVE_PICTURES = 1000
@@ -64,8 +67,24 @@ class Context:
     report: Callable[[int, float], None] | None = None
 
     def lock(self, path: Path, title: str) -> AbstractContextManager[None]:
-        """Hold the lock ``path`` between concurrent jobs; the processes of one job work together, without a lock."""
-        return nullcontext() if self.trainer.strategy == "ddp" else exclusive_lock(path, title)
+        """Hold the lock ``path`` between concurrent jobs; the processes of one job hold it together."""
+        return job(self.trainer).lock(path, title) if self._launched else exclusive_lock(path, title)
+
+    def from_first(self, what: str, compute: Callable[[], Answer]) -> Answer:
+        """Return what ``compute`` returns on the first process of this job; see :meth:`infer.training.processes.Job`.
+
+        All processes call this for what may differ between them and decides what they do next: times, measurements,
+        files, and numbers whose last bits differ.
+
+        Args:
+            what: the name of the decision.
+            compute: returns what can be pickled.
+        """
+        return job(self.trainer).from_first(what, compute) if self._launched else compute()
+
+    @property
+    def _launched(self) -> bool:
+        return self.trainer.strategy == "ddp" and self.trainer.several
 
     def backbone(self, name: str) -> BackboneOptions:
         """Return the options of the network ``name``."""
@@ -86,7 +105,8 @@ class Context:
         size = len(self.data.test)
         draw = partial(in_order, size, _EVALUATION_BATCH)
         batches = loader(self.data.test, draw, math.ceil(size / _EVALUATION_BATCH), self.data.test.streams)
-        return measure(module, batches, self.trainer)
+        found = measure(module, batches, self.trainer)  # by all: the metric is synchronised
+        return self.from_first("scores", lambda: found)
 
     @property
     def balanced(self) -> bool:

@@ -10,6 +10,7 @@ from infer.core import ufc
 from infer.core.errors import UserError
 from infer.data import Pictures, Streamed
 from infer.metrics.scores import Scores, scores
+from infer.models.weights import require_finite
 
 _BATCH = 500
 
@@ -22,16 +23,15 @@ def evaluate(
 
     Args:
         model: takes uint8 images [B, ch, H, W], as the modules of :func:`infer.train_student` do; with ``mean`` and
-            ``std`` it takes images normalised by them. It returns logits [B, C], is measured in eval mode, and is left
-            as it was.
+            ``std`` it takes images normalised by them. It returns logits [B, C] and is measured in eval mode.
         pictures: such as ``data.test`` of :class:`infer.Splits`.
         mean, std: float32 [ch] of pixels in 0 to 1.
 
-    Raises:
-        UserError: where one of mean and std is given without the other, or no pictures are given.
-
     Returns:
         Accuracy, balanced accuracy, macro F1 and the recall of each class, in 0 to 1.
+
+    Raises:
+        UserError: where mean or std is missing, no pictures are given, or the logits are not finite.
 
     Reference: scikit-learn's accuracy_score, balanced_accuracy_score, f1_score(average="macro") and recall_score.
 
@@ -60,6 +60,7 @@ def evaluate(
             if mean is not None and std is not None:
                 images = ufc.normalise(images, mean.to(device), std.to(device))
             logits = model(images)
+            require_finite(type(model).__name__, logits)
             confusion = confusion + multiclass_confusion_matrix(logits.argmax(dim=1).cpu(), targets, logits.shape[1])
     finally:
         for module, mode in modes:

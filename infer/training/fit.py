@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.loggers import Logger
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
@@ -23,8 +23,18 @@ from infer.data.batches import StepSampler
 from infer.metrics.scores import Scores, scores
 from infer.models.classifier import Classifier
 from infer.models.compensator import CompensatorModule
-from infer.training.callbacks import AccuracyCurve, PlainProgress, SeededSteps, StageBar, Stopwatch, WholeCheckpoints
-from infer.training.options import TrainerOptions, rank
+from infer.training.callbacks import (
+    AccuracyCurve,
+    FiniteNumbers,
+    PlainProgress,
+    SeededSteps,
+    StageBar,
+    Stopwatch,
+    WholeCheckpoints,
+    all_finite,
+)
+from infer.training.metrics_file import KeptMetrics, MetricsFile, Rows
+from infer.training.options import TrainerOptions
 from infer.training.strategies import strategy
 
 log = logging.getLogger("infer")
@@ -32,29 +42,26 @@ log = logging.getLogger("infer")
 _RESUMES = "the same command goes on where this one stopped"
 
 
-def metrics_logger(folder: Path) -> CSVLogger:
-    """Return a logger of ``folder``/metrics.csv that appends; Lightning's own starts a new file."""
-    path = folder / "metrics.csv"
-    before = path.read_text() if path.exists() else ""
-    logger = CSVLogger(str(folder), name="", version="")
-    with _quiet():
-        experiment = logger.experiment
-    if before and rank() == 0:
-        path.write_text(before)
-        experiment.metrics_keys = before.partition("\n")[0].strip().split(",")
-    return logger
+def metrics_logger(folder: Path, stage: str = "results", rows: Rows | None = None) -> MetricsFile:
+    """Return a logger of ``folder``/metrics.csv that replaces the rows of ``stage``; see :class:`MetricsFile`."""
+    return MetricsFile(folder, stage, rows)
 
 
 def _stopped(checkpoint: Path) -> dict[str, Any]:
-    """Read the checkpoint of a stopped run; empty where there is none that can be read."""
+    """Read the checkpoint of a stopped run; empty where there is none that can be read, or one with NaN."""
     if not checkpoint.exists():
         return {}
     try:
-        return torch.load(checkpoint, weights_only=True, map_location="cpu")
+        found = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        states = (state for optimiser in found["optimizer_states"] for state in optimiser["state"].values())
+        reason = None if all_finite([found["state_dict"], *states]) else "it holds NaN or infinite numbers"
     except Exception as error:  # torch's reader raises what pickle, zip and the disk raise
-        log.warning("%s cannot be read (%s); its stage starts again", checkpoint, type(error).__name__)
-        checkpoint.unlink()
-        return {}
+        reason = type(error).__name__
+    if reason is None:
+        return found
+    log.warning("%s cannot be resumed (%s); its stage starts again", checkpoint, reason)
+    checkpoint.unlink()
+    return {}
 
 
 def fit(
@@ -77,7 +84,7 @@ def fit(
         The seconds of the training.
 
     Raises:
-        UserError: where a process dies or the disk is full.
+        UserError: where the loss or a weight becomes NaN or infinite, a process dies, or the disk is full.
     """
     checkpoint = folder / f"{name}.ckpt" if folder else None
     resumed = _stopped(checkpoint) if checkpoint else {}
@@ -87,16 +94,19 @@ def fit(
     stage = f"{name.partition('-')[0]} {module.name}"
     stopwatch = Stopwatch(resumed.get("seconds", 0.0))
     callbacks = [stopwatch, *_callbacks(module, seed, stage, checkpoint, len(batches)), *([curve] if curve else [])]
+    if folder:
+        metrics = metrics_logger(folder, name, resumed.get("metrics"))
+        callbacks.append(KeptMetrics(metrics))
+        loggers = [metrics, *loggers]
     with _quiet():
         try:
-            lightning = _trainer(module, trainer, folder, loggers, callbacks, len(batches))
+            lightning = _trainer(module, trainer, checkpoint is not None, loggers, callbacks, len(batches))
             module.train()
             lightning.fit(module, batches, ckpt_path=checkpoint if resumed else None, weights_only=True)
         except SystemExit as interrupted:  # how Lightning ends on Ctrl-C
             raise KeyboardInterrupt from interrupted
         except (ProcessExitedException, ProcessRaisedException) as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise UserError(f"{stage}: one of {trainer.devices} processes ended ({reason}); {_RESUMES}") from error
+            raise _process_error(stage, trainer, error) from error
         except OSError as error:
             if folder is None:
                 raise
@@ -104,12 +114,21 @@ def fit(
     return stopwatch.seconds
 
 
+def _process_error(
+    stage: str, trainer: TrainerOptions, error: ProcessExitedException | ProcessRaisedException
+) -> UserError:
+    """Return a started process's own error, or that it has ended."""
+    reason = str(error).strip().splitlines()[-1]
+    _, own, said = reason.partition(f"{UserError.__module__}.{UserError.__qualname__}: ")
+    return UserError(said if own else f"{stage}: one of {trainer.devices} processes ended ({reason}); {_RESUMES}")
+
+
 def _callbacks(
     module: Classifier | CompensatorModule, seed: int, stage: str, checkpoint: Path | None, steps: int
 ) -> list[Callback]:
-    found: list[Callback] = [SeededSteps(seed, same_on_all=isinstance(module, CompensatorModule))]
+    every = math.ceil(steps / 20)
+    found: list[Callback] = [SeededSteps(seed, isinstance(module, CompensatorModule)), FiniteNumbers(stage, every)]
     if checkpoint:
-        every = math.ceil(steps / 20)
         found.append(
             ModelCheckpoint(checkpoint.parent, checkpoint.stem, enable_version_counter=False, every_n_train_steps=every)
         )
@@ -121,7 +140,7 @@ def _callbacks(
 def _trainer(
     module: Classifier | CompensatorModule,
     trainer: TrainerOptions,
-    folder: Path | None,
+    checkpoints: bool,
     loggers: Sequence[Logger],
     callbacks: list[Callback],
     steps: int,
@@ -136,9 +155,9 @@ def _trainer(
         plugins=[WholeCheckpoints()],
         max_epochs=1,
         max_steps=steps,
-        logger=[metrics_logger(folder), *loggers] if folder else [*loggers],
+        logger=[*loggers],
         callbacks=callbacks,
-        enable_checkpointing=folder is not None,
+        enable_checkpointing=checkpoints,
         enable_progress_bar=on_terminal(),
         enable_model_summary=False,
         use_distributed_sampler=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +14,6 @@ from torch import nn
 
 from infer.core.checks import Range, check
 from infer.core.errors import UserError
-from infer.core.files import read_json, write_json
 from infer.core.mixing import student_batch
 from infer.core.options import AugmentOptions, MixingOptions
 from infer.core.progress import reporting
@@ -25,7 +25,10 @@ from infer.models.weights import save_weights
 from infer.training.context import Context
 from infer.training.fit import delete_checkpoint, own_generators
 from infer.training.options import InputOptions, StudentOptions, TrainerOptions
+from infer.training.records import StudentRecord, read_trained, write_trained
 from infer.training.training_set import TrainingSet
+
+log = logging.getLogger("infer")
 
 WEIGHTS = "student.safetensors"
 
@@ -133,14 +136,27 @@ def fit_student(
     return module, context.fit(module, training_set, draw, student.seed, folder, "student", curve=True)
 
 
-def student_in_folder(context: Context, student: Student, training_set: TrainingSet, folder: Path) -> Mapping[str, Any]:
-    """Return the result of one student in ``folder``, trained if missing: its Scores by name, seconds, steps."""
-    result = read_json(folder / "result.json")
-    if result is not None and (folder / WEIGHTS).is_file():
+def student_in_folder(
+    context: Context, student: Student, training_set: TrainingSet, folder: Path, trained_on: str | None = None
+) -> Mapping[str, Any]:
+    """Return the result of one student in ``folder``, trained if missing: its Scores by name, seconds, steps, digests.
+
+    Args:
+        context: of the run.
+        student: to be trained.
+        training_set: that it is trained on.
+        folder: of its weights, checkpoints and result.
+        trained_on: digest of the training set; a student of another one is trained again. None where the settings in
+            ``folder`` say what the training set is.
+    """
+    result = context.from_first(f"student {student.name}", lambda: read_trained(folder, WEIGHTS, StudentRecord))
+    if result is not None and result.get("trained_on") == trained_on:
         return result
+    if result is not None:
+        log.warning("%s: a student of another set; it is trained again", folder / WEIGHTS)
     module, seconds = fit_student(context, student, training_set, folder)
     result = {**context.scores(module)._asdict(), "seconds": round(seconds, 2), "steps": student.steps}
     save_weights(module.network, folder / WEIGHTS)
-    write_json(folder / "result.json", result)
+    result = write_trained(folder, WEIGHTS, {**result, **({"trained_on": trained_on} if trained_on else {})})
     delete_checkpoint(folder, "student")
     return result

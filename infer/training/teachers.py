@@ -15,7 +15,8 @@ from torch import nn
 
 from infer.core.checks import Range, check
 from infer.core.errors import UserError
-from infer.core.files import read_json, reserve_folder, write_json
+from infer.core.files import reserve_folder
+from infer.core.folder_names import folder_name
 from infer.core.mixing import student_batch
 from infer.core.options import AugmentOptions
 from infer.core.progress import reporting
@@ -27,8 +28,11 @@ from infer.models.weights import frozen, load_weights, save_weights
 from infer.training.context import Context
 from infer.training.fit import delete_checkpoint, own_generators
 from infer.training.options import TeacherOptions, TrainerOptions
+from infer.training.records import TeacherRecord, read_trained, write_trained
 
 log = logging.getLogger("infer")
+
+WEIGHTS = "teacher.safetensors"
 
 
 @dataclass(frozen=True)
@@ -128,30 +132,67 @@ def fit_teacher(
 
 def teacher_in_folder(context: Context, name: str, options: TeacherOptions, seed: int, output: str) -> Teacher:
     """Return the teacher of that backbone and seed in <output>/train/<dataset>/<name>/seed<k>, trained if missing."""
+    folder = teacher_folder(context, name, options, seed, output)
+    with context.lock(folder / ".lock", f"teacher {name}"):
+        kept = _kept(context, name, options, folder)
+        network, result = kept or _created(context, name, options, seed, folder)
+    log.info("Teacher %s: test accuracy %.2f %% (%s)", name, 100 * result["accuracy"], folder)
+    scores = (result["accuracy"], result["balanced_accuracy"])
+    return Teacher(name, frozen(network.cpu()), *scores, result["seconds"], folder / WEIGHTS)
+
+
+def _created(
+    context: Context, name: str, options: TeacherOptions, seed: int, folder: Path
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Train a teacher, and write its weights and then its result."""
     torch.manual_seed(seed)
     network = context.network(name)
-    folder = teacher_folder(context, name, options, seed, output)
-    file = folder / "teacher.safetensors"
-    with context.lock(folder / ".lock", f"teacher {name}"):
-        result = read_json(folder / "result.json")
-        if result is None:
-            module, seconds = fit_teacher(context, name, network, options, seed, folder)
-            result = {"dataset": context.data.name, "backbone": name, "seed": seed}
-            result |= {**context.scores(module)._asdict(), "seconds": round(seconds, 2)}
-            save_weights(network, file)
-            write_json(folder / "result.json", result)
-            delete_checkpoint(folder, "teacher")
-        else:
-            load_weights(network, file)
-    log.info("Teacher %s: test accuracy %.2f %% (%s)", name, 100 * result["accuracy"], folder)
-    balanced = result.get("balanced_accuracy", result["accuracy"])
-    return Teacher(name, frozen(network.cpu()), result["accuracy"], balanced, result["seconds"], file)
+    module, seconds = fit_teacher(context, name, network, options, seed, folder)
+    scores = context.scores(module)._asdict()
+    save_weights(network, folder / WEIGHTS)
+    result = {"dataset": context.data.name, "backbone": name, "seed": seed, **scores, "seconds": round(seconds, 2)}
+    result = write_trained(folder, WEIGHTS, result)
+    delete_checkpoint(folder, "teacher")
+    return network, result
+
+
+def _kept(
+    context: Context, name: str, options: TeacherOptions, folder: Path
+) -> tuple[nn.Module, dict[str, Any]] | None:
+    """Return the teacher that lies in ``folder`` as it was recorded; None where it has to be trained.
+
+    Earlier versions recorded no digest: weights that reach the recorded accuracy are taken for those of the result.
+    """
+    result = context.from_first(f"teacher {name}", lambda: read_trained(folder, WEIGHTS, TeacherRecord))
+    if result is None:
+        return None
+    network = context.network(name)
+    if result.get("digests"):
+        load_weights(network, folder / WEIGHTS)
+        return network, result
+    try:
+        load_weights(network, folder / WEIGHTS)
+        found = context.scores(TeacherModule(name, network, context.task(options, 1)))
+    except UserError as error:
+        log.warning("%s; it is trained again", error)
+        return None
+    if not math.isclose(found.accuracy, result["accuracy"], abs_tol=1e-6):
+        told = (folder / WEIGHTS, 100 * found.accuracy, 100 * result["accuracy"])
+        log.warning("%s: reaches %.2f %% where its result says %.2f %%; it is trained again", *told)
+        return None
+    return network, write_trained(folder, WEIGHTS, {**result, **found._asdict()})
 
 
 def teacher_folder(context: Context, name: str, options: TeacherOptions, seed: int, output: str) -> Path:
     """Reserve the folder of the teacher of that backbone and seed."""
     identity: dict[str, Any] = {"backbone": asdict(context.backbone(name)), "recipe": asdict(options), "seed": seed}
-    return reserve_folder(Path(output, "train", context.data.name, name, f"seed{seed}"), context.identity(**identity))
+    return reserve_folder(training_folder(context, name, output) / f"seed{seed}", context.identity(**identity))
+
+
+def training_folder(context: Context, name: str, output: str) -> Path:
+    """Return the folder of everything that is trained of the backbone ``name`` on these data."""
+    data, backbone = folder_name("dataset.name", context.data.name), folder_name("backbone.name", name)
+    return Path(output, "train", data, backbone)
 
 
 def require_teachers(context: Context, teachers: Sequence[str], students: Sequence[str]) -> None:
@@ -160,6 +201,8 @@ def require_teachers(context: Context, teachers: Sequence[str], students: Sequen
         require_batch_norm(f"teachers.backbones={name}", require_network(context, name))
     for name in students:
         require_network(context, name)
+    for name in {*teachers, *students}:
+        training_folder(context, name, "")  # whose name must be one
 
 
 def require_network(context: Context, backbone: str | BackboneOptions) -> nn.Module:
@@ -167,14 +210,26 @@ def require_network(context: Context, backbone: str | BackboneOptions) -> nn.Mod
     network = frozen(context.network(backbone))
     data, name = context.data, backbone if isinstance(backbone, str) else backbone.name
     try:
-        network(torch.zeros(2, data.channels, data.side, data.side))
-    except Exception as error:  # a foreign forward pass raises errors of many types
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        logits_of(network, data)
+    except ValueError as error:
         raise UserError(
-            f"backbone={name}: does not take images of {data.channels} x {data.side} x {data.side} ({reason}); "
+            f"backbone={name}: does not take images of {data.channels} x {data.side} x {data.side} ({error}); "
             "choose another backbone or dataset.image_size"
         ) from error
     return network
+
+
+@torch.no_grad()
+def logits_of(network: nn.Module, data: Splits, device: torch.device | None = None) -> int:
+    """Pass a batch of blank images of ``data``; return the number of logits of each.
+
+    Raises:
+        ValueError: with a short reason, for whatever goes wrong in the network.
+    """
+    try:
+        return network(torch.zeros(2, *data.train.shape, device=device)).shape[1]
+    except Exception as error:  # a foreign forward pass raises errors of many types
+        raise ValueError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
 def require_above_chance(context: Context, teachers: Sequence[Teacher], margin: float) -> None:

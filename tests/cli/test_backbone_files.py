@@ -1,6 +1,7 @@
 """Networks by name: of a file backbone/<name>.yaml in the user's folder, and of timm."""
 
 import json
+import re
 
 from conftest import TINY, files
 
@@ -29,7 +30,7 @@ def test_a_network_in_a_folder_of_ones_own_is_known_by_its_name(command, tmp_pat
     assert (tmp_path / "out" / "train" / "digits" / "mine" / "seed0" / "teacher.safetensors").is_file()
     without = command("distill.py", *words)
     assert without.returncode == 2
-    assert without.stderr.startswith("error: backbone=mine: unknown; choose one of ")
+    assert re.search("error: teachers.backbones=mine: unknown; .*choose one of ", without.stderr)
 
 
 def test_a_network_that_no_file_describes_is_timms(config):
@@ -44,8 +45,11 @@ def test_a_network_that_no_file_describes_is_timms(config):
 
 def test_a_backbone_file_that_cannot_be_read_is_one_line(command, tmp_path):
     (tmp_path / "backbone").mkdir()
-    for content, says in (("name: [tiny\n", "while parsing"), ("name: tiny\ndepth: 3\n", "'depth' not in")):
-        (tmp_path / "backbone" / "tiny.yaml").write_text(content)
+    file = tmp_path / "backbone" / "tiny.yaml"
+    cases = [("name: [tiny\n", "while parsing"), ("name: tiny\ndepth: 3\n", "backbone.depth=3: unknown")]
+    cases += [("name: ../tiny\nmodel: convnet\n", "backbone.name=../tiny: has / in it")]
+    for content, says in cases:
+        file.write_text(content)
         words = [
             "--config-dir",
             str(tmp_path),
@@ -55,6 +59,6 @@ def test_a_backbone_file_that_cannot_be_read_is_one_line(command, tmp_path):
         ]
         done = command("distill.py", *words)
         assert done.returncode == 2
-        assert done.stderr.startswith("error: backbone/tiny.yaml: ")
+        assert done.stderr.startswith(f"error: {file}: ")
         assert says in done.stderr
         assert done.stderr.count("\n") == 1

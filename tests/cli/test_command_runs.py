@@ -68,7 +68,7 @@ def test_a_run_from_pictures_to_the_table(command, tmp_path):
     assert "finished before" not in other.stdout
     assert len(files(tmp_path)) == 2  # a distinct folder, nothing overwritten
     (place,) = (file.parent for file in files(tmp_path) if file.parent != folder)
-    assert re.fullmatch("seed0-[0-9a-f]{8}", place.name)
+    assert re.fullmatch("seed0-[0-9a-f]{16}", place.name)
     moved = [line for line in other.stdout.splitlines() if "other settings" in line]
     assert moved == [f"{folder} holds a run with other settings; this one writes to {place}"]
 
@@ -146,7 +146,7 @@ def test_a_folder_of_ones_own_pictures(run, pictures, tmp_path):
     assert infer.load(file).header.classes == ["flat", "kuro 黒", "ridge"]
     with pytest.raises(infer.UserError, match=r"holds 3 classes of images .* dataset=digits has 10 classes"):
         run("train", "source=distilled", f"source.path={file}")
-    with pytest.raises(infer.UserError, match="ipc: asks for 45 train pictures, but there are 36"):
+    with pytest.raises(infer.UserError, match=r"ipc=20: asks for 60 images, .* but there are 36 train pictures"):
         run("distill", *words, "ipc=20")
 
 

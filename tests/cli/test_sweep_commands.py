@@ -81,11 +81,13 @@ def test_a_sweep_with_a_mistake_runs_nothing(command, tmp_path):
     done = command("distill.py", "-m", "output=/dev/null/x")
     assert done.returncode == 2
     assert done.stderr.startswith("error: /dev/null/x/sweeps/")
-    assert done.stderr.endswith("cannot be written (Not a directory); free space or choose another output=\n")
+    assert done.stderr.endswith(
+        "cannot be written (Not a directory); give another path, free space or choose another output=\n"
+    )
     assert done.stderr.count("\n") == 1
     done = command("distill.py", "-m", f"output={tmp_path}", "ipc=3,ten")
     assert done.returncode == 2
-    assert done.stderr == "error: ipc=ten: Value 'ten' of type 'str' could not be converted to Integer\n"
+    assert done.stderr == "error: ipc=ten: must be a whole number between 1 and 1000000\n"
     assert not (tmp_path / "distill").exists()
 
 

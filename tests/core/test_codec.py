@@ -103,9 +103,39 @@ def test_damaged_sheets_are_refused():
         codec.decode(sheets, 9, (3, 16, 16))
     with pytest.raises(ValueError, match="2 sheets for 4 images, 1 expected"):
         codec.decode([*sheets, *sheets], 4, (3, 16, 16))
-    with pytest.raises(OSError, match="identify"):
+    with pytest.raises(ValueError, match="sheet 0: not a picture"):
         codec.decode([b"nothing"], 4, (3, 16, 16))
+
+
+@pytest.mark.parametrize("format", ["PNG", "EPS", "GIF", "TIFF"])
+def test_only_the_codecs_of_the_format_are_read(format, monkeypatch):
     buffer = io.BytesIO()
-    Image.new("RGB", (32, 32)).save(buffer, "PNG")
-    with pytest.raises(OSError, match="identify"):  # only the codecs of the format are read
+    Image.new("RGB", (32, 32)).save(buffer, format)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(ValueError, match="sheet 0: not a picture of a known format"):
         codec.decode([buffer.getvalue()], 4, (3, 16, 16))
+
+
+@pytest.mark.parametrize("name", codec.CODECS)
+def test_every_damage_of_a_sheet_is_a_value_error(name):
+    """The decoders raise OSError, SyntaxError, RuntimeError and others."""
+    sheet = codec.encode(gradients(4, 3, 16, 16), name, 80)[0]
+    messages = []
+    for position in range(len(sheet)):
+        damaged = bytearray(sheet)
+        damaged[position] ^= 0xFF
+        try:
+            assert codec.decode([bytes(damaged)], 4, (3, 16, 16)).shape == (4, 3, 16, 16)
+        except ValueError as error:
+            messages.append(str(error))
+    assert messages
+    assert all(message.startswith("sheet 0: ") for message in messages)
+
+
+def test_the_number_of_sheets_fits_the_images(monkeypatch):
+    monkeypatch.setattr(codec, "_SIDE", 32)
+    assert [codec.sheet_count(count, (16, 16)) for count in (1, 4, 5, 8)] == [1, 1, 2, 2]
+    sheets = codec.encode(gradients(8, 3, 16, 16), "webp", 80)
+    for wrong in (sheets[:1], [*sheets, sheets[0]]):
+        with pytest.raises(ValueError, match="sheets for 8 images, 2 expected"):
+            codec.decode(wrong, 8, (3, 16, 16))

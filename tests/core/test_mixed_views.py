@@ -1,12 +1,16 @@
 """Mixed views: reproducible from a seed, with stored labels and choices."""
 
 import hashlib
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infer.core import mixed_views
 from infer.core.mixed_views import (
     MixedViews,
     ViewDraws,
@@ -25,6 +29,43 @@ def test_draws_of_a_seed_never_change():
     draws = MixedViews(count=1000, pool=37, **PLAIN).draws()
     found = hashlib.sha256(b"".join(part.numpy().tobytes() for part in draws)).hexdigest()
     assert found[:16] == "02d711dc995d5004"
+
+
+def test_draws_do_not_depend_on_the_blocks_they_are_made_in(monkeypatch):
+    views = MixedViews(count=301, pool=7, candidates=16, smooth_noise=3, **PLAIN)
+    choices = torch.randint(16, (301,), generator=torch.Generator().manual_seed(0))
+    whole = views.draws(choices)
+    monkeypatch.setattr(mixed_views, "_BLOCK", 53)
+    for part, expected in zip(views.draws(choices), whole, strict=True):
+        assert torch.equal(part, expected)
+        assert part.dtype == expected.dtype
+
+
+def test_draws_in_float32_stay_below_one(monkeypatch):
+    """A draw of one would pick a row outside of the padded image."""
+    ones = lambda key, position, *shape: np.full(shape, 1 - 2.0**-53)  # noqa: E731
+    monkeypatch.setattr(mixed_views, "_uniform", ones)
+    views = MixedViews(count=2, pool=2, **PLAIN)
+    draws = views.draws()
+    assert all(part.max() == 1 - 2**-24 for part in draws[2:])
+    pool = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    assert views.images(draws, lambda numbers: pool[numbers], torch.arange(2)).shape == (2, 3, 8, 8)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")
+def test_candidates_are_drawn_in_bounded_memory():
+    """200,000 views of 256 candidates have 51 million candidates; all their draws would take gigabytes."""
+    code = """
+import torch
+from pathlib import Path
+from infer.core.mixed_views import MixedViews
+peak = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+before = peak()
+MixedViews(200_000, 19, 0, 1, True, None, "none", 256).draws(torch.full((200_000,), 255))
+print(peak() - before)
+"""
+    grown = int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    assert grown < 300 * 1024  # kilobytes
 
 
 def test_every_image_is_the_first_of_equally_many_views():
@@ -79,6 +120,7 @@ def test_the_header_names_smooth_noise_as_old_files_do():
     noisy = MixedViews(count=1, pool=1, smooth_noise=8, **PLAIN)
     assert noisy.header == {**plain.header, "compensators": 8}
     assert MixedViews.from_header(noisy.header) == noisy
+    assert MixedViews.from_header({**noisy.header, "of a newer writer": 1}) == noisy
 
 
 def test_a_choice_names_the_candidate():

@@ -2,16 +2,25 @@
 
 import copy
 from dataclasses import FrozenInstanceError, asdict, dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 
-from infer.core.checks import Choice, Range, check, replaced
+from infer.core.checks import Choice, Range, check, expected, fits, hint_at, replaced
 from infer.core.errors import UserError
 from infer.core.options import BudgetOptions, LabelOptions, MixingOptions, UFCOptions
 from infer.data import DatasetOptions
-from infer.pipeline.options import BaseOptions, RecipeOptions, TrainOptions
-from infer.training.options import InputOptions, StudentOptions, TrainerOptions
+from infer.models.options import BackboneOptions
+from infer.pipeline.options import (
+    BaseOptions,
+    DistillOptions,
+    RecipeOptions,
+    SourceOptions,
+    StudentsOptions,
+    TeachersOptions,
+    TrainOptions,
+)
+from infer.training.options import InputOptions, StudentOptions, TeacherOptions, TrainerOptions
 
 
 def refusal(options, at: str = "") -> str:
@@ -24,19 +33,44 @@ def refusal(options, at: str = "") -> str:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (StudentsOptions(backbones="resnet18"), "k.backbones=resnet18: must be a list of texts, such as [a,b]"),
+        (StudentsOptions(backbones=[5]), "k.backbones=[5]: must be a list of texts, such as [a,b]"),
+        (StudentsOptions(backbones=None), "k.backbones=None: must be a list of texts, such as [a,b]"),
+        (
+            StudentsOptions(sources="real"),
+            "k.sources=real: must be a list of texts, such as [distilled,distilled_hard]",
+        ),
+        (StudentsOptions(backbones=["../x"]), "k.backbones=../x: has / in it, and names a folder"),
+        (TeachersOptions(backbones=["CON"]), "k.backbones=CON: is a device on Windows"),
+        (BackboneOptions(name=""), "k.name=: is empty"),
+        (BackboneOptions(options=3), "k.options=3: must be a mapping such as {key: value}"),
+        (
+            DatasetOptions(root="x", mean=0.5),
+            "k.mean=0.5: must be a list of numbers between 0 and 1, such as [0.1,0.2]",
+        ),
+        (RecipeOptions(ufc=5), "k.ufc=5: must be a value of UFCOptions"),
+        (RecipeOptions(ufc=TeacherOptions()), "k.ufc=TeacherOptions("),
+        (BaseOptions(seed=10**30), f"k.seed={10**30}: must lie between 0 and 2147483648"),
+        (BaseOptions(seed=-1), "k.seed=-1: must lie between 0 and 2147483648"),
+        (BaseOptions(dataset=DatasetOptions(root="x"), logger={"csv": 1}), "k.logger=csv: unknown; choose one of"),
+        (
+            DistillOptions(dataset=DatasetOptions(root="x"), published={"x": "y"}),
+            "k.published={'x': 'y'}: must be a mapping such as {key: value}",
+        ),
+        (SourceOptions("distilled"), "k.path: has no value; give k.path=<a file of distill.py>"),
         (UFCOptions(steps=0), "k.steps=0: must lie between 1 and 10000000"),
         (UFCOptions(steps=10**7 + 1), "k.steps=10000001: must lie between 1 and 10000000"),
         (UFCOptions(lr=-0.1), "k.lr=-0.1: must lie between 1e-09 and 100"),
         (UFCOptions(lr=float("nan")), "k.lr=nan: must be a number between 1e-09 and 100"),
         (UFCOptions(lr=float("inf")), "k.lr=inf: must be a number between 1e-09 and 100"),
         (UFCOptions(bn_weight="1"), "k.bn_weight=1: must be a number between 0 and 1000000.0"),
-        (UFCOptions(jitter=True), "k.jitter=True: must be a number between 0 and 1024"),
+        (UFCOptions(jitter=True), "k.jitter=True: must be a whole number between 0 and 1024"),
         (UFCOptions(steps=2.5), "k.steps=2.5: must be a whole number"),
         (UFCOptions(steps=None), "k.steps=None: must be a whole number"),
         (UFCOptions(resized_crop="half"), "k.resized_crop=half: must be a number between 0.01 and 1"),
         (BudgetOptions(fill=1), "k.fill=1: must be true or false"),
         (BudgetOptions(fill="no"), "k.fill=no: must be true or false"),
-        (LabelOptions(candidates=True), "k.candidates=True: must be a whole number"),
+        (LabelOptions(candidates=True), "k.candidates=True: must be one of 1, 2, 4, 16, 256"),
         (StudentOptions(epochs=None, steps=10.0), "k.steps=10.0: must be a whole number"),
         (DatasetOptions(root=3), "k.root=3: must be text"),
         (DatasetOptions(name=None), "k.name=None: must be text"),
@@ -135,6 +169,24 @@ def test_a_key_that_names_no_field_is_refused_with_the_nearest_field(key, messag
     with pytest.raises(UserError) as caught:
         replaced(BaseOptions(), {key: 1})
     assert str(caught.value).startswith(message)
+
+
+def test_the_type_of_a_key_is_found_below_options_lists_and_mappings():
+    assert expected(hint_at(DistillOptions, "recipe.student.steps")) == "a whole number"
+    assert expected(hint_at(DistillOptions, "ipc")) == "a whole number between 1 and 1000000"
+    assert expected(hint_at(DistillOptions, "labels.kind")) == "one of static, views, dynamic, hard"
+    assert expected(hint_at(DistillOptions, "tune.trials")) == "a whole number between 1 and 1000000"
+    assert hint_at(DistillOptions, "published.resnet18") is float
+    assert hint_at(DistillOptions, "tune.space.recipe.ufc.lr") is Any
+    for key in ("nothing", "ipc.x", "recipe.nothing", "students.backbones.x", "published.x.y"):
+        assert hint_at(DistillOptions, key) is None
+
+
+def test_a_value_fits_a_type_exactly():
+    for value, hint in ((1, float), (None, int | None), ((1, 2), list[int]), ({"a": 1}, dict[str, float]), ("x", Any)):
+        assert fits(value, hint)
+    for value, hint in ((True, int), (1.0, int), (None, int), ("1", int), ([1, "a"], list[int]), ("ab", list[str])):
+        assert not fits(value, hint)
 
 
 def test_option_objects_are_frozen_and_checks_do_not_change_them():

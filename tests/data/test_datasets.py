@@ -41,7 +41,7 @@ def test_a_failed_download_says_which_file_to_put_where(tmp_path, monkeypatch):
         torchvision_splits("cifar10", "CIFAR10", tmp_path)
 
 
-def test_equal_options_are_read_once_unless_pictures_were_added_or_removed(pictures, tmp_path, monkeypatch):
+def test_equal_options_are_read_once_unless_a_file_of_the_folder_changed(pictures, tmp_path, monkeypatch):
     root = shutil.copytree(pictures, tmp_path / "copy")
     reads = []
     folder_splits = datasets.folder_splits
@@ -56,6 +56,11 @@ def test_equal_options_are_read_once_unless_pictures_were_added_or_removed(pictu
     (root / "train" / "flat" / "0.png").unlink()
     assert len(read_dataset(grey).train) == len(first.train) - 1
     assert len(reads) == 3
+    one, other = root / "train" / "flat" / "3.png", root / "train" / "ridge" / "3.png"
+    one.write_bytes(other.read_bytes())  # in place: the folder's own time stays
+    images = read_dataset(grey).train.images
+    assert torch.equal(images[4], images[-7])
+    assert len(reads) == 4
 
 
 def test_the_options_decide_moments_imbalance_and_validation(caplog):
@@ -111,8 +116,13 @@ def test_data_without_a_test_split_need_a_test_fraction():
         ({"test_fraction": 0.95}, "dataset.test_fraction=0.95: must lie between 0.01 and 0.9"),
         ({"validation": 0.0}, "dataset.validation=0.0: must lie between 0.01 and 0.9"),
         ({"imbalance": 0.5}, "dataset.imbalance=0.5: must lie between 1 and 1000000.0"),
-        ({"name": "a/b"}, "dataset.name=a/b: names a folder below output=; it must have no slash and no leading dot"),
-        ({"name": ".a"}, "dataset.name=.a: names a folder below output=; it must have no slash and no leading dot"),
+        ({"name": "a/b"}, "dataset.name=a/b: has / in it, and names a folder below output=; choose another"),
+        ({"name": ".a"}, "dataset.name=.a: begins or ends with a dot or a space, and names a folder below output="),
+        ({"background": "wite"}, "dataset.background=wite: not a colour; give a name, such as white, or #rrggbb"),
+        ({"background": "#ffffff80"}, "dataset.background=#ffffff80: not a colour; give a name"),
+        ({"depth": 0}, "dataset.depth=0: must lie between 1 and 32"),
+        ({"depth": 12.5}, "dataset.depth=12.5: must be"),
+        ({"split_seed": -1}, "dataset.split_seed=-1: must lie between 0 and"),
         ({"root": None}, "dataset.root=null: give the folder of pictures, dataset.root=<folder>"),
     ],
 )

@@ -5,12 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
+from infer.core.images import PictureError
 from infer.data.decoder import Decoder
 
 
 def decoded(file, side=8, channels=3):
     out = torch.zeros(channels, side, side, dtype=torch.uint8)
-    assert Decoder(side, channels).decode(file, out)
+    Decoder(side, channels).decode(file, out)
     return out
 
 
@@ -33,7 +34,8 @@ def test_pictures_are_turned_by_their_exif_orientation(tmp_path):
 def test_a_picture_of_floats_is_unreadable_and_not_black(tmp_path):
     Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)).save(tmp_path / "float.tiff")
     out = torch.full((1, 8, 8), 7, dtype=torch.uint8)
-    assert not Decoder(8, 1).decode(tmp_path / "float.tiff", out)
+    with pytest.raises(PictureError, match="floating-point values without a stated range"):
+        Decoder(8, 1).decode(tmp_path / "float.tiff", out)
     assert out.unique().tolist() == [7]
 
 
@@ -47,3 +49,5 @@ def test_the_identity_of_a_decoder_is_that_of_earlier_versions(stream):
     """Fingerprints of streamed pictures, and so the names of stored results, contain it."""
     expected = f"Layout(side=16, channels=3, centre=False, stream={stream})".encode()
     assert Decoder(16, 3, stream=stream).identity == expected
+    others = {Decoder(16, 3, stream=stream, **more).identity for more in ({"background": "black"}, {"depth": 12})}
+    assert len(others | {expected}) == 3

@@ -82,8 +82,14 @@ def test_a_whole_number_is_taken_for_a_fraction():
         ("rded", {"x": 1}, "method.options.x=1: no option of method=rded; it has candidates, crops, least, factor"),
         ("random", {"easiest": 0.5}, "method.options.easiest=0.5: no option of method=random; it has none"),
         ("rded", {"least": "half"}, "method.options.least=half: must be a number"),
+        ("rded", {"crops": [5]}, "method.options.crops=[5]: must be a whole number"),
+        (5, {}, "method=5: unknown; "),
+        (["rded"], {}, "method=['rded']: unknown; "),
+        ("rded", {1: 2}, "method.options.1=2: no option of method=rded; "),
+        ("rded", [1], "method.options=[1]: must be options by name"),
+        ("rded", None, "method.options=None: must be options by name"),
         ("rded", {"least": None}, "method.options.least=None: must be a number"),
-        ("rded", {"crops": True}, "method.options.crops=True: must be a number"),
+        ("rded", {"crops": True}, "method.options.crops=True: must be a whole number"),
         ("rded", {"factor": 0}, "method.options.factor=0: must lie between 1 and 16"),
         ("rded", {"factor": 17}, "method.options.factor=17: must lie between 1 and 16"),
         ("rded", {"factor": 1.5}, "method.options.factor=1.5: must be a whole number"),
@@ -103,3 +109,28 @@ def test_wrong_options_are_one_line(name, values, message):
         method_options(name, values)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+WRONG = ["1", "", None, True, [], [1], {}, float("nan"), float("inf"), -float("inf"), -1, 1e308, 10**400, -(10**400)]
+"""Values that no option of any method takes."""
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [(name, option) for name in METHODS for option in asdict(METHODS[name].options())]
+)
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: f"{type(value).__name__} {str(value)[:6]}")
+def test_every_option_of_every_method_has_a_type_and_a_range(name, option, value):
+    with pytest.raises(UserError) as caught:
+        method_options(name, {option: value})
+    assert str(caught.value).startswith(f"method.options.{option}=")
+    assert "\n" not in str(caught.value)
+
+
+def test_crops_need_a_pixel_each():
+    method_options("rded", {"factor": 8}).check_images(8)
+    with pytest.raises(UserError, match=r"^method.options.factor=9: images of 8 x 8 .*; choose 8 or less$"):
+        method_options("rded", {"factor": 9}).check_images(8)
+
+
+def test_the_methods_that_create_images_are_told_from_those_that_select_them():
+    assert {name for name, method in METHODS.items() if method.creates} == {"sre2l", "rded"}

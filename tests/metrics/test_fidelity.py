@@ -46,3 +46,17 @@ def test_one_image_has_neighbours_but_no_distribution():
     assert math.isnan(found.recall)
     assert found.density > 0 < found.coverage
     assert math.isnan(fidelity(draw(3, 0), draw(1, 1)).coverage)
+
+
+def test_a_large_mean_of_the_features_changes_no_distance():
+    """A thousand standard deviations from the origin; the kernel of KID alone depends on the origin."""
+    images, real = 0.8 * draw(300, 0), draw(400, 1)
+    near, far = fidelity(images, real), fidelity(images + 1000, real + 1000)
+    assert far.fid == pytest.approx(near.fid, rel=1e-3)
+    assert far[2:] == pytest.approx(near[2:], abs=0.005)
+    x, y = ((points + 1000).double() for points in (images[:100], real[:100]))
+    assert math.isfinite(far.kid)
+    kernels = [(a @ b.T / 8 + 1) ** 3 for a, b in ((x, x), (y, y), (x, y))]
+    within = sum((kernel.sum() - kernel.trace()) / (100 * 99) for kernel in kernels[:2])
+    plain = fidelity((images + 1000)[:100], (real + 1000)[:100]).kid  # subsets of all images: no draw matters
+    assert plain == pytest.approx(float(within - 2 * kernels[2].mean()), rel=1e-6)

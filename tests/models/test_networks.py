@@ -82,3 +82,78 @@ def test_pretrained_weights_come_from_a_file_or_fail_in_one_line(tmp_path, monke
     with pytest.raises(UserError, match=r"backbone=resnet10t: its pretrained weights are not available") as error:
         build(pretrained("missing.pth"), 1000, 3, 224)
     assert "\n" not in str(error.value)
+
+
+def stem_of(model: nn.Module) -> nn.Conv2d:
+    return next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+
+
+FULL_STEMS = {  # kernel, stride and the reason, of stems that are no single convolution
+    "repvgg_a0": (3, 2, "several branches"),
+    "mobileone_s0": (3, 2, "several branches"),
+    "fastvit_t8": (3, 2, "several branches"),
+    "convnext_atto": (4, 4, "patches"),
+    "edgenext_xx_small": (4, 4, "patches"),
+    "convmixer_768_32": (7, 7, "patches"),
+}
+
+
+@pytest.mark.parametrize("name", FULL_STEMS)
+def test_a_stem_that_cannot_be_small_stays_full_and_is_one_line_where_small_is_asked(name):
+    kernel, stride, reason = FULL_STEMS[name]
+    model = frozen(build(name, 5, 3, 32))
+    assert (stem_of(model).kernel_size, stem_of(model).stride) == ((kernel, kernel), (stride, stride))
+    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 5)
+    with pytest.raises(UserError, match=rf"backbone={name}: .*stem: small.*{reason}.*choose stem: full") as error:
+        build(BackboneOptions(name, name, "small"), 5, 3, 32)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_a_network_that_a_small_stem_breaks_keeps_its_own(side):
+    """Its attention is of a fixed resolution: the trial pass fails, and everything is as before."""
+    torch.manual_seed(0)
+    auto = build("levit_128s", 5, 3, side)
+    torch.manual_seed(0)
+    full = build(BackboneOptions("levit_128s", "levit_128s", "full"), 5, 3, side)
+    assert [*auto.state_dict()] == [*full.state_dict()]
+    assert all(torch.equal(value, full.state_dict()[key]) for key, value in auto.state_dict().items())
+    assert auto.training
+    with pytest.raises(UserError, match=r"stem: small .*choose stem: full"):
+        build(BackboneOptions("levit_128s", "levit_128s", "small"), 5, 3, side)
+
+
+SMALL_STEMS = ["resnet18", "resnet10t", "dla34", "regnetx_002", "efficientnet_lite0", "mobilenetv3_small_050"]
+SMALL_STEMS += ["ghostnet_100", "densenet121", "xcit_nano_12_p16_224", "tf_efficientnet_b0", "resnetv2_50"]
+
+
+@pytest.mark.parametrize("name", SMALL_STEMS)
+def test_a_single_convolution_is_made_small(name):
+    model = frozen(build(name, 5, 3, 32))
+    assert (stem_of(model).kernel_size, stem_of(model).stride) == ((3, 3), (1, 1))
+    assert not isinstance(getattr(model, "maxpool", nn.Identity()), nn.MaxPool2d)
+    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "efficientnet_lite0"])
+def test_a_pretrained_stem_is_kept_at_small_sides(name, tmp_path):
+    import timm
+
+    torch.manual_seed(1)
+    weights = timm.create_model(name).state_dict()
+    torch.save(weights, tmp_path / "weights.pth")
+    options = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(tmp_path / "weights.pth")}}
+    model = build(BackboneOptions(name, name, "auto", options), 5, 3, 32)
+    kept = {key: value for key, value in model.state_dict().items() if value.shape == weights[key].shape}
+    assert len(weights) - len(kept) == 2  # the head has other classes
+    assert all(torch.equal(weights[key], value) for key, value in kept.items())
+    with pytest.raises(UserError, match=rf"backbone={name}: .*pretrained first convolution.*choose stem: full"):
+        build(BackboneOptions(name, name, "small", options), 5, 3, 32)
+
+
+def test_what_has_no_head_is_refused_when_it_is_built():
+    for options in (BackboneOptions("r", "resnet18", "full", {"features_only": True}),):
+        with pytest.raises(UserError, match=r"backbone=resnet18: has no head that classifies"):
+            build(options, 5, 3, 32)
+    with pytest.raises(UserError, match=r"backbone=shufflenet_v2_x1_0: options .*num_classes"):
+        build(BackboneOptions("s", "shufflenet_v2_x1_0", "full", {"weights": "IMAGENET1K_V1"}), 5, 3, 32)

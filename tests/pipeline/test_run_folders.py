@@ -66,7 +66,8 @@ def prepared(config, *words: str) -> Run:
 
 
 @pytest.mark.parametrize("words", VERSION_0_1, ids=["static", "views"])
-def test_a_finished_run_of_version_0_1_is_found_again(config, run, words, tmp_path):
+def test_a_run_of_version_0_1_is_found_again_and_is_to_be_made_again(config, run, words, tmp_path, caplog):
+    """Its folder is the same; its result has no digests, by which its files could be known again."""
     place = prepared(config, *words.split()).place
     method = VERSION_0_1[words]["method"]["name"]
     assert place == tmp_path / "outputs" / "distill" / "digits" / f"{method}-ipc5" / "seed0"
@@ -76,7 +77,8 @@ def test_a_finished_run_of_version_0_1_is_found_again(config, run, words, tmp_pa
     rows = [{"backbone": "convnet_narrow", "source": source} for source in SOURCES]
     (place / "result.json").write_text(json.dumps({"students": rows}))
     found = run("distill", *words.split(), "dry_run=true")
-    assert found == {"state": "finished", "folder": str(place)}
+    assert found == {"state": "unfinished", "folder": str(place)}
+    assert "result.json: dataset: field required; the set is created again" in caplog.text
 
 
 @pytest.mark.parametrize("words", VERSION_0_1, ids=["static", "views"])

@@ -119,5 +119,5 @@ def test_smooth_noise_takes_no_bytes_and_the_baseline_has_it_too(config, run, tm
     bad = tmp_path / "bad.safetensors"
     for key, value in (("compensators", 10**6), ("seed", 2**64)):
         replace(made, header=replace(made.header, views={**made.header.views, key: value})).save(bad)
-        with pytest.raises(infer.UserError, match=rf"views.{key}={value}: expected a whole number from 0 to "):
+        with pytest.raises(infer.UserError, match=rf"views.{key}={value}: must be less than or equal to "):
             infer.load(bad)

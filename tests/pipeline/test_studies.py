@@ -139,6 +139,10 @@ def test_a_database_may_hold_the_study(run, tmp_path):
         (["dry_run=true"], r"dry_run=true: lists runs, not the trials of a study"),
         (["tune.timeout=soon"], r"tune.timeout=soon: give a number and s, m or h"),
         (["tune.space.recipe=null", "tune.space.mixing=null"], r"tune.space: nothing is open in it"),
+        (["tune.max_bytes=0"], r"tune.max_bytes=0: must lie between 1"),
+        (["tune.space.mixing.alpha.high=nan"], r"tune.space.mixing.alpha=.*nan.*: give \{low, high\}, numbers"),
+        (["tune.space.mixing.alpha.high=inf"], r"tune.space.mixing.alpha=.*inf.*: give \{low, high\}, numbers"),
+        (["tune.space.mixing.alpha.log=often"], r"tune.space.mixing.alpha=.*often.*: give \{low, high\}, numbers"),
     ],
 )
 def test_options_that_make_no_study_are_one_line(config, words, says):
@@ -178,3 +182,30 @@ def test_a_trial_is_found_again_as_the_run_that_one_would_type(config):
     typed = config("distill", *SINGLE, "recipe.student.lr=0.02", "mixing.kind=cutmix")
     assert tried == typed
     assert create(tried, {}) == create(typed, {})
+
+
+@pytest.mark.parametrize("given", [None, "mine"])
+def test_runs_of_a_study_are_one_group_unless_the_user_has_given_another(run, monkeypatch, given):
+    monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)
+    if given:
+        monkeypatch.setenv("WANDB_RUN_GROUP", given)
+    groups = []
+
+    def spied(*args):
+        groups.append(os.environ.get("WANDB_RUN_GROUP"))
+        return create(*args)
+
+    monkeypatch.setattr("infer.pipeline.tune.create", spied)
+    run("distill", *WORDS, "tune.trials=1")
+    assert groups[-1] == given or groups[-1].startswith("digits-infer-ipc5-")
+    assert os.environ.get("WANDB_RUN_GROUP") == given
+
+
+def test_a_study_goes_on_after_its_journal_was_torn(run, tmp_path, caplog):
+    run("distill", *WORDS, "tune.trials=1")
+    (journal,) = tmp_path.rglob("study.journal")
+    with journal.open("ab") as file:
+        file.write(b'{"op_code": 6, "trial')
+    found = run("distill", *WORDS, "tune.trials=2")
+    assert [trial["state"] for trial in found["trials"]] == ["complete"] * 2
+    assert f"{journal}: its last line was torn" in caplog.text

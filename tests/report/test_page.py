@@ -13,6 +13,7 @@ from tiny_analysis import CLASSES, STORED, inputs
 from infer.core.sources import SOURCES
 from infer.report import page, pictures
 from infer.report.analysis import REPORTED, ReportArrays, analyse
+from infer.report.file_facts import with_file_numbers
 from infer.report.options import ReportOptions
 from infer.report.page import lookup
 from infer.report.verdict import decide
@@ -75,10 +76,10 @@ def finished(kind: str, options: ReportOptions, **other: object) -> dict:
 
 
 def written(kind: str, folder: Path, language: str = "en", **other: object) -> tuple[dict, str]:
-    """The result as JSON holds it, and its page."""
+    """The numbers of the result, as JSON holds it, and of the file; and the page."""
     result = json.loads(json.dumps(finished(kind, ReportOptions(language), **other)))
     page.write(result, analysed(kind)[1], inputs(kind).distilled, folder / "report.html")
-    return result, (folder / "report.html").read_text(encoding="utf-8")
+    return with_file_numbers(result, inputs(kind).distilled), (folder / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
@@ -98,7 +99,7 @@ def test_every_number_of_the_page_is_in_result_json(kind, language, tmp_path):
 def test_parts_without_content_are_left_out(tmp_path):
     """A run that tried no settings, streamed data without files, uncompressed images."""
     data = {**DATA, "files": None, "alike_across": None, "notes": []}
-    result, html = written("composed", tmp_path, choices=[], data=data, budget={"codec": None})
+    result, html = written("views", tmp_path, choices=[], data=data, budget={"codec": "webp"})  # the file is not coded
     assert_numbers_are_those_of(result, html)
     assert "data.formats" not in html
     assert "choices.0" not in html
@@ -109,6 +110,14 @@ def test_parts_without_content_are_left_out(tmp_path):
 def test_names_are_escaped(tmp_path):
     _, html = written("composed", tmp_path, dataset="<script>alert(1)</script>")
     assert "<script>" not in html
+
+
+def test_a_name_with_dots_is_found_as_it_is():
+    content = {"a": {"b": 1, "c.d": {"e": [5, 6]}}, "a.b.c": 2}
+    keys = ("a.b", "a.b.c", "a.c.d.e.1")
+    assert [lookup(content, key) for key in keys] == [1, 2, 6]
+    with pytest.raises(KeyError):
+        lookup(content, "a.c")
 
 
 def test_both_languages_have_every_text():

@@ -1,7 +1,9 @@
 """The report of a whole run: its page, its analysis of the stored students, and what is not trained again."""
 
 import json
+import re
 import statistics
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from conftest import TINY
 from hydra import compose, initialize_config_dir
 from reading_pages import assert_numbers_are_those_of, assert_page_is_self_contained
 
+import infer
 from infer.cli import schema
 from infer.core import ufc
 from infer.data import read_dataset
@@ -17,6 +20,7 @@ from infer.models.networks import build
 from infer.models.weights import load_weights
 from infer.pipeline.options import DistillOptions
 from infer.pipeline.run import distill
+from infer.report.file_facts import with_file_numbers
 
 WORDS = [
     *TINY,
@@ -60,7 +64,11 @@ def finished(pictures, tmp_path_factory) -> dict:
 
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_every_number_of_the_report_is_that_of_result_json(finished, language):
-    assert_numbers_are_those_of(*finished["pages"][language])
+    result, page = finished["pages"][language]
+    searched = {"searched": {"tried": 2, "of": 2}}
+    numbers = with_file_numbers(result, infer.load(finished["folder"] / "distilled.safetensors"))
+    assert numbers == result | searched  # the file is the one that the result describes
+    assert_numbers_are_those_of(numbers, page)
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
@@ -111,3 +119,44 @@ def test_the_time_budget_is_kept_and_the_first_choice_is_always_tried(pictures, 
     assert [choice["labels.share"] for choice in result["choices"]] == [0.1]
     assert "1 of 2 choices tried" in caplog.text
     assert not list(tmp_path.rglob("report.html"))
+
+
+def page_of(*words: str) -> str:
+    """The words of the page of a run, without plots, styles and settings."""
+    run(*words)
+    (output,) = (word.partition("=")[2] for word in words if word.startswith("output="))
+    (page,) = Path(output).rglob("report.html")
+    html = re.sub(r"<(svg|style|pre|title)\b.*?</\1>", "", page.read_text(), flags=re.S)
+    return " ".join(unescape(re.sub(r"<[^>]+>", "", html)).split())
+
+
+def test_a_file_of_every_picture_says_what_was_chosen_and_that_nothing_was_selected(pictures, tmp_path):
+    """Thirty-six train pictures, and room for more: ipc=10 is what a class may take in bytes, not what it has."""
+    choices = [
+        "budget.choices.labels.share=null",
+        "budget.choices.budget.quality=[60,40,75]",
+        "report.time_budget=0.01s",
+    ]
+    shown = page_of(f"output={tmp_path}", f"dataset.root={pictures}", "students.seeds=1", "ipc=10", *choices)
+    assert "The file stores 36 images, 12 of each class, compressed as AVIF at quality 60." in shown
+    assert "The file holds every training picture: nothing was selected." in shown
+    assert "1 of 3 choices tried" in shown
+    assert "Chosen: budget.quality=60." in shown
+    assert "bytes of 10 uncompressed images of each class" in shown  # the budget, in bytes
+    settings = infer.load(next(tmp_path.rglob("distilled.safetensors"))).header.provenance["settings"]
+    assert settings["budget"]["quality"] == 60
+
+
+@pytest.mark.parametrize(
+    ("words", "labels"),
+    [
+        (["method=random", "labels=hard", "budget=raw"], "The label of an image is its class."),
+        (["method=random", "labels=dynamic", "budget=infer"], "students need the teachers themselves"),
+    ],
+)
+def test_a_run_that_composes_nothing_has_a_report(words, labels, pictures, tmp_path):
+    plain = [*words, "budget.choices.labels.share=null", "students.seeds=1", "ipc=9"]
+    shown = page_of(f"output={tmp_path}", f"dataset.root={pictures}", *plain)
+    assert "nothing is composed" in shown
+    assert "as uncompressed pixels" in shown
+    assert labels in shown

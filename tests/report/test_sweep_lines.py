@@ -90,6 +90,25 @@ def test_one_pair_has_no_interval():
     sweep.show(RUNS)
 
 
+def test_one_student_has_no_spread_and_one_pair_no_interval(capsys, tmp_path):
+    sweep.show(RUNS)
+    printed = capsys.readouterr().out
+    (single,) = [line for line in printed.splitlines() if "method=b" in line and "distilled" in line]
+    assert "±" not in single
+    assert printed.count("±") > 0
+    with sweep.write(RUNS, tmp_path)[0].open() as table:
+        (row,) = [row for row in csv.DictReader(table) if (row["setting"], row["source"]) == ("method=b", "distilled")]
+    assert (row["std"], row["half_interval"], row["students"], row["pairs"]) == ("", "", "1", "1")
+
+
+def test_names_with_any_letters_are_drawn_without_a_word(recwarn, capfd):
+    for name in ("写真 $x_", "שלום", "🐈", "$\\frac{1}{", "_x", "n" * 300):
+        runs = [(name, {**result(1, [0.5], [0.4], 9), "dataset": name})]
+        assert sweep.plot(sweep.lines(runs)).startswith(b"\x89PNG")
+    assert [str(warning.message) for warning in recwarn] == []
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_table_and_the_plots_are_written(tmp_path):
     paths = sweep.write(RUNS, tmp_path)
     assert [path.name for path in paths] == ["table.csv", "data-net.png"]

@@ -70,6 +70,17 @@ def test_the_lines_below_the_table(capsys):
     assert "The best teacher is 11.2 points less accurate" in printed
 
 
+def test_the_caption_says_what_the_file_stores():
+    assert "5 stored images per class and 10 compensators compose 30 more images per class" in table._caption(result())
+    images = {"natural_per_class": 143 / 3, "naturals": [48, 48, 47], "compensators": 0, "composed_per_class": 0}
+    given = {**result((48, 48, 47)), "images": images}
+    assert table._caption(given).startswith(
+        "47.67 stored images per class (every training picture: nothing was selected); budget 6,400 B"
+    )
+    assert "every" not in table._caption({**given, "method": "sre2l"})
+    assert "every" not in table._caption({**given, "train_pictures": [48, 48, 48]})
+
+
 def test_good_teachers_need_no_warning():
     assert table.teachers_lines({**result(), "teachers": {"a": {"accuracy": 0.9}}}) == []
 

@@ -8,9 +8,11 @@ import wandb
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from infer.core.errors import UserError
 from infer.report import tracking
 
 ROW = {"backbone": "net", "source": "distilled", "bytes": 123, "accuracy_mean": 0.5, "accuracy_std": 0.1, "steps": 20}
+ROW["seeds"] = 2
 RESULT = {
     "dataset": "写真",
     "method": "infer",
@@ -48,6 +50,29 @@ def test_tensorboard_has_the_results_the_table_and_the_images(folder):
     assert board.Tags()["images"] == ["naturals"]
     (table,) = board.Tensors("comparison/text_summary")
     assert "| net | distilled | 123 | 0.5 | 0.1 | 20 |" in table.tensor_proto.string_val[0].decode()
+
+
+def test_one_student_has_no_deviation_and_an_image_that_is_none_is_left_out(folder, caplog):
+    (folder / "images" / "script.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    result = {**RESULT, "students": [{**ROW, "seeds": 1, "accuracy_std": 0.0}]}
+    with tracking.loggers({"tensorboard": {}}, folder, "name", "distill", [], {}) as active:
+        tracking.log_artifacts(active, result, folder, {})
+    board = EventAccumulator(str(folder / "tensorboard"), size_guidance={"tensors": 0})
+    board.Reload()
+    assert board.Tags()["images"] == ["naturals"]
+    assert "script.png is not logged (not a picture of a known format)" in caplog.text
+    (table,) = board.Tensors("comparison/text_summary")
+    assert "| net | distilled | 123 | 0.5 |  | 20 |" in table.tensor_proto.string_val[0].decode()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '"x"', '{"id": 5}', '{"id": "../x"}', '{"id": "x", "mode": "online"}'])
+def test_a_wandb_identity_that_is_none_is_one_line(content, tmp_path):
+    (tmp_path / "wandb.json").write_text(content)
+    with (
+        pytest.raises(UserError, match="holds no id of a W&B run; remove it, and the run is logged under a new id"),
+        tracking.loggers({"wandb": {"mode": "offline"}}, tmp_path, "name", "distill", [], {}),
+    ):
+        pass
 
 
 def test_a_wandb_run_resumes_under_its_id_and_records_its_failure(folder, monkeypatch):

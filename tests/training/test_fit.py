@@ -162,6 +162,8 @@ def test_two_processes_that_resume_a_completed_fit_do_not_sum_twice(tmp_path, un
     """A run that is killed between the last checkpoint and the result has nothing left to train or to sum."""
     for _ in range(2):
         torch.testing.assert_close(fitted(module(), tmp_path, TWO), unbroken, rtol=1e-3, atol=1e-3)
+        with (tmp_path / "metrics.csv").open() as file:
+            assert [int(row["step"]) for row in csv.DictReader(file)] == [*range(STEPS)]
 
 
 def test_two_processes_share_the_rounds_and_one_may_resume(tmp_path, unbroken):

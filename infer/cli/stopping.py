@@ -1,0 +1,81 @@
+"""Signals that end a command: a line, an exit status, and a state from which the same command goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+_SIGNALS = ("SIGTERM", "SIGHUP")
+"""Signals that end a process without a word; Windows has no SIGHUP."""
+
+_PATIENCE = 20
+"""Seconds after which a process that is told to stop is ended; files are whole whenever it ends."""
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """End the block where the process is told to stop, as by Ctrl-C, and the process with a line and its exit status.
+
+    The status is 128 and the number of the signal, as a shell has it: 130, 143 or 129. A second signal ends the process
+    at once. A signal that is ignored, as by nohup, stays so.
+    """
+    received: list[int] = []
+    process = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a forked one, which inherits the handler
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif received:
+            end_now()
+        else:
+            received.append(number)
+            patience = threading.Timer(_PATIENCE, end_now)  # a library may drop the exception, or wait for ever
+            patience.daemon = True
+            patience.start()
+            raise KeyboardInterrupt  # which libraries, Lightning among them, clean up after
+
+    def end_now() -> None:
+        _end(_reason(received[0]))
+        os._exit(128 + received[0])
+
+    kinds = [kind for kind in (getattr(signal, name, None) for name in _SIGNALS) if kind is not None]
+    replaced = {kind: signal.signal(kind, stop) for kind in kinds if signal.getsignal(kind) is signal.SIG_DFL}
+    try:
+        yield
+    except BaseException as error:
+        if received:  # whatever a library made of the interruption
+            _end(_reason(received[0]))
+            raise SystemExit(128 + received[0]) from None
+        if isinstance(error, KeyboardInterrupt):
+            _end("interrupted")
+            raise SystemExit(130) from None
+        raise
+    finally:
+        for kind, handler in replaced.items():
+            signal.signal(kind, handler)
+
+
+def is_interruption(error: BaseException | None) -> bool:
+    """Return whether ``error`` was raised while an interruption was handled."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
+def _reason(number: int) -> str:
+    return f"stopped by {signal.Signals(number).name}"
+
+
+def _end(reason: str) -> None:
+    """Print the line, and end processes that this one started."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    with contextlib.suppress(OSError):  # a closed terminal
+        print(f"error: {reason}; the same command goes on where this one stopped", file=sys.stderr, flush=True)

@@ -1,0 +1,68 @@
+"""Records: JSON files that say what was measured, with digests of the files that it was measured on."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from os.path import normpath, relpath
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from infer.core.errors import UserError
+from infer.core.files import file_digest
+
+log = logging.getLogger("infer")
+
+
+def read_record(path: Path, kind: type[BaseModel], consequence: str) -> dict[str, Any] | None:
+    """Read a JSON object and check its keys and types.
+
+    Args:
+        path: of the file.
+        kind: its keys and their types; further keys are kept.
+        consequence: what the caller does without the record, as in ``it is measured again``.
+
+    Returns:
+        The object. None where the file does not exist, and, with a warning, where it is no ``kind``.
+
+    Raises:
+        UserError: where the file exists and the system does not give its content.
+    """
+    try:
+        content = path.read_bytes()
+        kind.model_validate_json(content, strict=True)
+        return json.loads(content)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); remove it or choose another output=") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(map(str, first["loc"])) or "the whole"
+        log.warning("%s: %s: %s; %s", path, field, first["msg"].lower(), consequence)
+        return None
+
+
+def digests(folder: Path, files: Iterable[Path]) -> dict[str, str]:
+    """Return the digests of ``files`` by their paths from ``folder``, for a record in it; without those missing."""
+    found = {Path(relpath(file, folder)).as_posix(): file_digest(file) for file in files}
+    return {name: known for name, known in found.items() if known}
+
+
+def changed_file(folder: Path, known: Mapping[str, str], missing: bool = True) -> Path | None:
+    """Return the first file that is not the one that was recorded; None where all are.
+
+    Args:
+        folder: of the record.
+        known: the digests by the paths from ``folder``.
+        missing: whether a file that is not there counts as changed.
+    """
+    for name, recorded in known.items():
+        file = Path(normpath(folder / name))  # as relpath made it, whatever links there are
+        present = file_digest(file)
+        if present != recorded and (missing or present is not None):
+            return file
+    return None

@@ -1,0 +1,80 @@
+"""What a set may ask of its data: no more images than there are, and no more mixed views than its students see."""
+
+from __future__ import annotations
+
+import math
+
+from infer.core.budget import Split, infer_split, natural_split
+from infer.core.errors import UserError
+from infer.core.mixed_views import choice_bits
+from infer.data import Splits
+from infer.methods.options import method_options
+from infer.pipeline.set_options import SetOptions
+
+
+def split_by_images(options: SetOptions, classes: int, teachers: int) -> Split:
+    """Return the split of a budget that counts images."""
+    if options.method.has_compensators:
+        return infer_split(options.ipc, classes, teachers, options.budget.fill)
+    return natural_split(options.ipc * classes, classes)
+
+
+def asked_views(options: SetOptions, data: Splits) -> int:
+    """Return the number of mixed views that ``labels.share`` asks for: C bytes each."""
+    return max(1, round(options.labels.share * options.ipc * math.prod(data.train.shape)))
+
+
+def stored_views(options: SetOptions, data: Splits, teachers: int) -> int:
+    """Return the number of mixed views of a set: those that are asked for, at most one for each image of each step."""
+    steps = options.student.steps_at(options.ipc, len(data.classes), teachers, dynamic=False)
+    return min(asked_views(options, data), steps * options.student.batch)
+
+
+def view_bytes(options: SetOptions, classes: int, views: int) -> int:
+    """Return the bytes of the labels of all mixed views and of the choices among their candidates."""
+    if options.labels.kind != "views":
+        return 0
+    return views * classes + math.ceil(views * choice_bits(options.labels.candidates) / 8)
+
+
+def require_possible(options: SetOptions, data: Splits, teachers: int) -> None:
+    """Check, before anything is trained, that ``data`` have enough for the set.
+
+    Every method and every budget has the same limit: ipc images of every class are no more than the train pictures.
+
+    Args:
+        options: of the set.
+        data: whose train pictures it is made from.
+        teachers: M.
+
+    Raises:
+        UserError: for a budget beyond the data or too small to split, for labels larger than the file, and for method
+            options that do not fit the images.
+    """
+    classes, pictures = len(data.classes), len(data.train)
+    if options.ipc * classes > pictures:
+        largest = pictures // classes
+        cure = f"the largest possible is ipc={largest}" if largest else "add some"
+        raise UserError(
+            f"ipc={options.ipc}: asks for {options.ipc * classes:,} images, {options.ipc} of each of {classes} "
+            f"classes, but there are {pictures:,} train pictures; {cure}"
+        )
+    if options.budget.by == "images":
+        split_by_images(options, classes, teachers)
+    else:
+        _require_room(options, data, teachers)
+    chosen = method_options(options.method.name, options.method.options)
+    if hasattr(chosen, "check_images"):
+        chosen.check_images(data.side)
+
+
+def _require_room(options: SetOptions, data: Splits, teachers: int) -> None:
+    """Raise :class:`UserError` where the labels of mixed views alone take all bytes of the file."""
+    classes, views = len(data.classes), stored_views(options, data, teachers)
+    room = options.ipc * classes * math.prod(data.train.shape)
+    taken = view_bytes(options, classes, views)
+    if taken >= room:
+        raise UserError(
+            f"labels.share={options.labels.share}: the labels of {views:,} mixed views take {taken:,} of the {room:,} "
+            f"bytes of ipc={options.ipc}, and leave none to images; choose a smaller labels.share"
+        )
