@@ -40,6 +40,8 @@ def arranged(name: str, words: list[str]) -> list[str]:
         UserError: for a word that is no flag and no override, or an override that cannot mean anything.
     """
     flags, overrides = _flags(words)
+    if "--shell-completion" in flags:  # whose words are its own
+        return [*overrides, *flags]
     swept = bool({"--multirun", "hydra.mode=MULTIRUN"} & {*flags, *overrides})
     swept = swept or any(word.startswith("sweep=") and word != "sweep=null" for word in overrides)
     for word, after in pairwise(overrides):
@@ -149,6 +151,8 @@ def _value(key: str, kind: Any, value: str, swept: bool) -> str:
             raise UserError(f"{key}={value}: several values are a sweep; add -m")
         if _SWEEP.fullmatch(value):
             return value
+        if len(",".join(parts)) < len(value):
+            raise UserError(f"{key}={value}: has an empty value beside a comma")
     if key.startswith("logger.wandb.") and value not in ("true", "false") and value[0] not in "[{":
         kind = str  # which all of its options are
     return ",".join(_part(key, kind, part) for part in parts)
@@ -159,7 +163,7 @@ def _part(key: str, kind: Any, value: str) -> str:
         return value
     entry, bracketed = entry_type(kind), value[0] == "[" and value[-1] == "]"
     if entry and not bracketed:
-        raise UserError(f"{key}={value}: is a list; give {key}=[{value}]")
+        raise UserError(f"{key}={value}: is a list; give {key}=[{value.strip('[]')}]")
     if bracketed and (entry is str or key in groups()):
         return f"[{','.join(quoted(part.strip()) for part in _PART.findall(value[1:-1]))}]"
     strange = kind is Any and value[0] not in "[{'\"" and (value[0] == "~" or not value.isascii())  # to Hydra

@@ -118,6 +118,7 @@ def test_a_sweep_divides_at_commas_outside_quotes_and_brackets():
 def test_flags_may_stand_anywhere():
     assert arranged("distill", ["ipc=1", "-m", "seed=0,1", "--cfg=job"][:3]) == ["ipc=1", "seed=0,1", "--multirun"]
     assert arranged("distill", ["-c", "job", "ipc=1", "--info"][:3]) == ["ipc=1", "--cfg=job"]
+    assert arranged("distill", ["-sc", "install=bash"]) == ["install=bash", "--shell-completion"]
     assert arranged("distill", ["--info", "ipc=1"]) == ["ipc=1", "--info"]
 
 
@@ -148,6 +149,8 @@ MISTAKES = [
     (["ipc=1,2"], "ipc=1,2: several values are a sweep; add -m"),
     (["ipc=choice(1,2)"], "ipc=choice(1,2): several values are a sweep; add -m"),
     (["method=random,rded"], "method=random,rded: several values are a sweep; add -m"),
+    (["-m", "ipc=1,,2"], "ipc=1,,2: has an empty value beside a comma"),
+    (["dataset.mean=[0.5"], "dataset.mean=[0.5: is a list; give dataset.mean=[0.5]"),
     (["students.backbones=5"], "students.backbones=5: is a list; give students.backbones=[5]"),
     (["students.backbones=resnet18"], "students.backbones=resnet18: is a list; give students.backbones=[resnet18]"),
     (["students.backbones.x=1"], "students.backbones.x: students.backbones is a list; give students.backbones=[...]"),
