@@ -19,7 +19,7 @@ from infer.cli.keys import CONF, OPTIONS
 from infer.cli.words import quoted
 from infer.core.checks import check
 from infer.core.errors import UserError, choices
-from infer.models.options import NETWORKS, BackboneOptions
+from infer.models.options import BackboneOptions, require_known
 from infer.pipeline.options import BaseOptions, TrainOptions
 
 
@@ -128,22 +128,12 @@ def backbones(options: BaseOptions) -> dict[str, BackboneOptions]:
     if isinstance(options, TrainOptions):
         models[options.backbone.model] = "backbone.model"
     for model, key in models.items():
-        _require_model(key, model)
+        require_known(key, model)  # before data are read
     return known
 
 
 def _names(options: BaseOptions, group: str) -> list[str]:
     return getattr(options, group).backbones
-
-
-def _require_model(key: str, model: str) -> None:
-    """Raise :class:`UserError` for an unknown network, before data are read."""
-    if model in {network.model for network in NETWORKS.values()} or model.startswith("shufflenet_v2_"):
-        return
-    import timm
-
-    if not timm.is_model(model):
-        raise choices(key, model, [*NETWORKS, *timm.list_models()])
 
 
 def _backbone(name: str) -> BackboneOptions | None:

@@ -15,12 +15,12 @@ _SIGNALS = ("SIGTERM", "SIGHUP")
 """Signals that end a process without a word; Windows has no SIGHUP."""
 
 _PATIENCE = 20
-"""Seconds after which a process that is told to stop is ended; files are whole whenever it ends."""
+"""Seconds that a process has to clean up after a signal. Then it is killed, which leaves no file half-written."""
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """End the block where the process is told to stop, as by Ctrl-C, and the process with a line and its exit status.
+    """Interrupt the block on SIGTERM or SIGHUP, as Ctrl-C does; print one line and exit with the status of the signal.
 
     The status is 128 and the number of the signal, as a shell has it: 130, 143 or 129. A second signal ends the process
     at once. A signal that is ignored, as by nohup, stays so.

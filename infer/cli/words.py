@@ -1,4 +1,4 @@
-"""The words of a command line, as Hydra takes them: values of text are quoted, and mistakes are told.
+"""The words of a command line, as Hydra takes them: text is quoted, and a mistake is one line.
 
 Hydra reads ``dataset.name=2024_01`` as a number, and ``dataset.root=a(1)`` as a call. Here the type of a key decides.
 """

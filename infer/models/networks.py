@@ -7,10 +7,8 @@ from torch import nn
 
 from infer.core.batch_norm import batch_norms
 from infer.core.errors import UserError, choices
-from infer.models.options import NETWORKS, BackboneOptions, backbone
+from infer.models.options import SHUFFLENETS, BackboneOptions, backbone, require_known
 from infer.models.stems import replace_convolution, require_stem, small_stem
-
-_SHUFFLENETS = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0")
 
 
 class ConvNet(nn.Sequential):
@@ -71,21 +69,11 @@ def build(network: str | BackboneOptions, classes: int, channels: int, side: int
     return model.to(memory_format=torch.channels_last)
 
 
-def require_known(model: str) -> None:
-    """Raise :class:`UserError` with the nearest names where there is no network ``model``."""
-    if model == "convnet" or model in _SHUFFLENETS:
-        return
-    import timm  # slow to import
-
-    if not timm.is_model(model):
-        raise choices("backbone", model, [*NETWORKS, *_SHUFFLENETS, *timm.list_models()])
-
-
 def _constructed(chosen: BackboneOptions, classes: int, channels: int, side: int) -> nn.Module:
-    require_known(chosen.model)
+    require_known("backbone", chosen.model)
     if chosen.model == "convnet":
         return ConvNet(classes, channels, side, **chosen.options)
-    if chosen.model in _SHUFFLENETS:
+    if chosen.model in SHUFFLENETS:
         import torchvision
 
         model = torchvision.models.get_model(chosen.model, num_classes=classes, **chosen.options)

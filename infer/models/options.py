@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from infer.core.checks import Choice, Name, Range
+from infer.core.errors import choices
 
 OPTIMISERS = Choice("sgd", "nesterov", "adamw")
 
@@ -58,6 +59,9 @@ def _named(*networks: BackboneOptions) -> dict[str, BackboneOptions]:
 
 
 _PRETRAINED: dict[str, Any] = {"pretrained": True}
+SHUFFLENETS = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0")
+"""Models of torchvision."""
+
 NETWORKS = _named(
     BackboneOptions("convnet", "convnet", "auto", {"depth": 3, "width": 128, "norm": "batch"}),
     BackboneOptions("convnet_narrow", "convnet", "auto", {"depth": 3, "width": 32, "norm": "batch"}),
@@ -77,3 +81,13 @@ NETWORKS = _named(
 def backbone(name: str) -> BackboneOptions:
     """Return the options of the network ``name``: one of :data:`NETWORKS`, or a timm model."""
     return NETWORKS.get(name, BackboneOptions(name, name))
+
+
+def require_known(key: str, model: str) -> None:
+    """Raise :class:`UserError`, which begins with ``key``, where there is no network ``model``; near names lead."""
+    if model in SHUFFLENETS or model in {network.model for network in NETWORKS.values()}:
+        return
+    import timm  # takes seconds to import
+
+    if not timm.is_model(model):
+        raise choices(key, model, [*NETWORKS, *SHUFFLENETS, *timm.list_models()])

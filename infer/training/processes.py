@@ -1,4 +1,4 @@
-"""The processes of one job that a launcher started: the first one decides and holds the locks, the others are told."""
+"""The processes of one job that a launcher started: the first one decides, holds the locks and tells the others."""
 
 from __future__ import annotations
 
