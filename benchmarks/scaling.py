@@ -3,7 +3,7 @@
     python benchmarks/scaling.py --json scaling.json
 
 Each line of the table runs in a process of its own, so that it has a peak memory of its own. ``memory_mib`` is the peak
-above the memory of the loaded teacher and images. ``model_seconds`` is the cost model of docs/benchmarks.md: the
+above the memory of the loaded teacher and images. ``model_seconds`` is the cost model of docs/performance.md: the
 operations of the passes over the rate that the first line of the same backbone and image size reached.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 
@@ -19,6 +18,7 @@ import measure
 import torch
 from distillation import Workload, add_gradient
 
+from infer.core.memory import peak_bytes
 from infer.models.compensator import MicroBatch
 
 LINES = {
@@ -45,17 +45,16 @@ LINES = {
 }
 
 
-def peak(device: str) -> float:
-    """Return the peak memory so far, in MiB."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+def peak(device: str) -> float | None:
+    """Return the peak memory so far, in MiB; None where the system does not tell it."""
+    found = torch.cuda.max_memory_allocated() if device == "cuda" else peak_bytes()
+    return None if found is None else found / 2**20
 
 
 def measure_line(
     name: str, side: int, teachers: int, rounds: int, classes: int, chunk: int, steps: int, device: str
-) -> dict[str, float]:
-    """Measure one line in this process."""
+) -> dict[str, float | None]:
+    """Measure one line in this process; ``memory_mib`` is None where the system does not tell it."""
     workload = Workload.random(name, side, rounds, classes)
     problem = workload.problem(1).to(torch.device(device))
     u = problem.zeros().requires_grad_()
@@ -67,11 +66,12 @@ def measure_line(
         step()  # warms up; larger lines take long enough without it
     before = peak(device)
     took = measure.seconds(lambda: [step() for _ in range(steps * teachers)], device)
-    used = peak(device) - before
+    after = peak(device)
+    used = None if before is None or after is None else round(after - before)
     operations_per_image = workload.part(1, 2).operations() / 2
     images = rounds * classes * steps * teachers
     passes = 1.5 if chunk < classes else 1.0  # a chunk below C needs a second forward pass
-    return {"seconds": took, "memory_mib": round(used), "operations": passes * operations_per_image * images}
+    return {"seconds": took, "memory_mib": used, "operations": passes * operations_per_image * images}
 
 
 def main() -> None:
@@ -93,6 +93,8 @@ def main() -> None:
             rate = rates.setdefault(line[:2], found["operations"] / found["seconds"])
             case = {**dict(zip(keys, line, strict=True)), **found, "model_seconds": found["operations"] / rate}
             cases.append(measure.printed(case))
+    if any(case["memory_mib"] is None for case in cases):
+        print(f"{sys.platform} does not tell the peak of the memory; memory_mib is null", file=sys.stderr)
     measure.report("cost of a step", measure.machine(options.device), cases, options.json)
 
 

@@ -12,6 +12,7 @@ import torch
 from conftest import ROOT
 
 import infer
+from infer.distilled import Header
 
 BLOCKED = ("hydra", "omegaconf", "wandb", "optuna", "matplotlib", "tensorboard")
 
@@ -147,6 +148,74 @@ def test_a_student_trains_on_a_file_alone(data, teachers, tmp_path):
         (lambda data, teachers: infer.distill(data, teachers, options={"ipc": 3}), "must be an infer.SetOptions"),
         (lambda data, teachers: infer.evaluate(teachers[0], data), "pictures: give pictures with their classes"),
         (lambda data, teachers: infer.train_teachers(data, ["convnet"], epochs=-1), "epochs=-1: must lie between"),
+        (lambda data, teachers: infer.distill(data, "resnet18"), "^teachers=resnet18: give one or more networks"),
+        (lambda data, teachers: infer.distill(data, None), "^teachers=null: give one or more networks"),
+        (lambda data, teachers: infer.distill(data, [None], method="random"), r"^teachers=\[null\]: give one or more"),
+        (lambda data, teachers: infer.distill(None, teachers), "^data=null: must be an infer.Splits"),
+        (lambda data, teachers: infer.distill(data, teachers, method=""), "^method=: unknown"),
+        (lambda data, teachers: infer.distill(data, teachers, trainer=3), "^trainer=3: must be a value of TrainerOp"),
+        (
+            lambda data, teachers: infer.distill(data, teachers, options=infer.SetOptions(labels="views")),
+            "^labels=views: must be a value of LabelOptions",
+        ),
+        (lambda data, teachers: infer.train_teachers("digits", ["convnet"]), "^data=digits: must be an infer.Splits"),
+        (lambda data, teachers: infer.train_teachers(data, None), "^backbones=null: give one or more names, such as"),
+        (lambda data, teachers: infer.train_teachers(data, []), r"^backbones=\[\]: give one or more names, such as"),
+        (lambda data, teachers: infer.train_teachers(data, [5]), "^backbone=5: must be a name, such as resnet18, or"),
+        (lambda data, teachers: infer.train_teachers(data, [["a"]]), r"^backbone=\[a\]: must be a name"),
+        (
+            lambda data, teachers: infer.train_teachers(data, [infer.BackboneOptions("x", "convnet", "auto", [1])]),
+            r"^backbone.options=\[1\]: must be a mapping such as \{key: value\}",
+        ),
+        (
+            lambda data, teachers: infer.train_teachers(data, [infer.BackboneOptions("x", "convnet", "tiny", {})]),
+            "^backbone.stem=tiny: unknown; choose one of auto, full, small",
+        ),
+        (
+            lambda data, teachers: infer.train_teachers(
+                data, [infer.BackboneOptions("x", "convnet", options={"a": None})]
+            ),
+            r"^backbone=convnet: options \{a: null\} do not suit it",
+        ),
+        (lambda data, teachers: infer.train_teachers(data, ["convnet"], seed=1.5), "^seed=1.5: must be a whole number"),
+        (
+            lambda data, teachers: infer.train_teachers(data, ["convnet"], augment=4),
+            "^augment=4: must be a value of Aug",
+        ),
+        (lambda data, teachers: infer.train_student(5, "convnet"), "^path=5: must be a path"),
+        (lambda data, teachers: infer.train_student(small(data), 5), "^backbone=5: must be a name"),
+        (lambda data, teachers: infer.train_student(small(data), "convnet", seed=True), "^seed=true: must be a whole"),
+        (
+            lambda data, teachers: infer.train_student(small(data), "convnet", options={"lr": 1}),
+            r"^options=\{lr: 1\}: must be a value of StudentOptions",
+        ),
+        (
+            lambda data, teachers: infer.train_student(small(data), "convnet", steps=3, options={"lr": 1}),
+            r"^options=\{lr: 1\}: must be a value of StudentOptions",
+        ),
+        (
+            lambda data, teachers: infer.train_student(small(data), "convnet", inputs=infer.InputOptions(mixing=None)),
+            "^inputs.mixing=null: must be a value of MixingOptions",
+        ),
+        (
+            lambda data, teachers: infer.train_student(small(data), "convnet", inputs=infer.MixingOptions()),
+            r"^inputs=MixingOptions\(.*: must be a value of InputOptions",
+        ),
+        (lambda data, teachers: infer.evaluate("resnet18", data.test), "^model=resnet18: must be a network"),
+        (lambda data, teachers: infer.load(5), "^path=5: must be a path"),
+        (lambda data, teachers: infer.load(None), "^path=null: must be a path"),
+        (lambda data, teachers: infer.load("x", max_bytes="x"), "^max_bytes=x: must be a whole number between 0 and"),
+        (lambda data, teachers: infer.read_folder("x", foo=1), "^foo=1: unknown; choose one of background, centre"),
+        (lambda data, teachers: infer.read_folder(5), "^path=5: must be a path"),
+        (lambda data, teachers: small(data).save(5), "^path=5: must be a path"),
+        (lambda data, teachers: small(data).save("a\0b"), r"^path=a\\x00b: must be a path"),
+        (lambda data, teachers: small(data).export(5), "^path=5: must be a path"),
+        (
+            lambda data, teachers: infer.DistilledDataModule(small(data), batch_size=0),
+            "^batch_size=0: must lie between",
+        ),
+        (lambda data, teachers: infer.DistilledDataModule(small(data), num_workers=-1), "^num_workers=-1: must lie"),
+        (lambda data, teachers: infer.DistilledDataModule(5), "^path=5: must be a path"),
         (
             lambda data, teachers: infer.distill(
                 data, teachers, method="infer", options=infer.SetOptions.of_method("random")
@@ -159,6 +228,13 @@ def test_a_mistake_is_one_line(data, teachers, call, told):
     with pytest.raises(infer.UserError, match=told) as caught:
         call(data, teachers)
     assert "\n" not in str(caught.value)
+
+
+def small(data: infer.Splits) -> infer.DistilledSet:
+    """A set of the first train picture of each class, without labels."""
+    header = Header(data.classes, [0.5], [0.25], "hard", "probabilities", 1.0, 0)
+    naturals, targets = data.train[torch.arange(len(data.classes))]
+    return infer.DistilledSet(naturals, targets, torch.empty(0, 1, 8, 8, dtype=torch.int8), None, header)
 
 
 def test_a_data_set_is_printed_in_one_line(data):

@@ -1,9 +1,12 @@
-"""The benchmarks run and agree with their references; docs/benchmarks.md has the figures of the recorded files."""
+"""The benchmarks run and agree with their references; docs/performance.md has the figures of the recorded files."""
 
 import csv
+import importlib
 import json
 import re
 import statistics
+import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -44,6 +47,24 @@ def test_a_benchmark_writes_its_measurements(command, tmp_path, script, words):
         assert case["loss_ours"] == pytest.approx(case["loss_reference"], rel=1e-3)
 
 
+def test_a_system_that_does_not_tell_its_peak_memory_is_told(monkeypatch, tmp_path, capsys):
+    """As Windows, which has no module resource."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setitem(sys.modules, "resource", None)
+    scaling = importlib.import_module("scaling")
+    line = ("convnet_narrow", 8, 1, 1, 3, 3, 1)
+    found = scaling.measure_line(*line, device="cpu")
+    assert found["memory_mib"] is None
+    assert found["seconds"] > 0
+    monkeypatch.setattr(scaling, "LINES", {"time": [line]})
+    done = subprocess.CompletedProcess([], 0, stdout=json.dumps(found))
+    monkeypatch.setattr(scaling.subprocess, "run", lambda *words, **options: done)
+    monkeypatch.setattr(sys, "argv", ["scaling.py", "--device", "cpu", "--json", str(tmp_path / "found.json")])
+    scaling.main()
+    assert "does not tell the peak of the memory; memory_mib is null" in capsys.readouterr().err
+    assert json.loads((tmp_path / "found.json").read_text())["cases"][0]["memory_mib"] is None
+
+
 def test_gains_are_paired_differences_against_classes_per_teacher(command, tmp_path):
     files = []
     for seed, (ours, theirs) in enumerate([([0.5, 0.6], [0.4, 0.6]), ([0.7, 0.7], [0.5, 0.5])]):
@@ -80,7 +101,7 @@ def test_gains_are_paired_differences_against_classes_per_teacher(command, tmp_p
 
 @pytest.mark.parametrize("name", ["distillation", "student"])
 def test_the_documented_ratios_are_the_recorded_ones(name):
-    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    text = (ROOT / "docs" / "performance.md").read_text()
     for case in json.loads((RECORDED / f"{name}.json").read_text())["cases"]:
         ratio = f"{case['ratio_median']:.2f} ({case['ratio_min']:.2f} to {case['ratio_max']:.2f})"
         share = f"{100 * case['share_of_floor']:.0f} %"

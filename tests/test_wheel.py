@@ -24,7 +24,8 @@ def installed(tmp_path_factory) -> Path:
     source = place / "source"
     for name in ("infer", "conf"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", source)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     pip = (sys.executable, "-m", "pip")
     built = run(*pip, "wheel", "--no-deps", "--wheel-dir", place / "dist", source, cwd=place)
     assert built.returncode == 0, built.stderr

@@ -40,7 +40,7 @@ def _distill(options: Any, backbones: Mapping[str, Any]) -> Any:
         return tune(options, backbones)
     from infer.pipeline.run import distill
 
-    return distill(options, backbones)
+    return distill(options, backbones, quiet=sweeps.is_job())
 
 
 def _train(options: Any, backbones: Mapping[str, Any]) -> Any:
@@ -66,7 +66,7 @@ def command(name: str, task: Task) -> None:
     words = sys.argv[1:]
     try:
         sys.argv[1:] = words = arranged(name, words)
-        if "--help" in words:
+        if any(word.partition("=")[0] == "--help" for word in words):
             show_help(name, words)
         else:
             _hydra_main(name, task, full, began)()

@@ -14,7 +14,7 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 from infer.cli import schema
 from infer.cli.keys import groups, hint
 from infer.core.checks import expected, fields_of
-from infer.core.errors import UserError, choices
+from infer.core.errors import UserError, choices, message_in
 
 
 def fail(line: str) -> NoReturn:
@@ -27,7 +27,7 @@ def one_line(error: BaseException, name: str) -> str:
     """Return the line for ``error`` in the command ``name``."""
     text = str(error)
     if isinstance(error, UserError):
-        return text.rpartition("UserError: ")[2].strip()  # an error of a loader's worker contains its traceback
+        return message_in(text) or text.strip()  # an error of a loader's worker contains its traceback
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}: has no value; give {error.full_key}=<value>"
     if isinstance(error, InterpolationToMissingValueError):
@@ -84,7 +84,11 @@ def _unknown_key(key: str, name: str) -> UserError:
     given = {word.lstrip("+").partition("=")[0]: word for word in sys.argv[1:]}
     said = max((known for known in given if f"{key}.".startswith(f"{known}.")), key=len, default="")
     value: Any = OverridesParser.create().parse_override(given[said]).value() if said else ""
-    for part in key.removeprefix(said).split(".")[1:]:
+    parts = key.removeprefix(said).split(".")[1:]
+    for done, part in enumerate(parts, start=1):
+        if part not in value:
+            inner, path = ".".join(parts[done - 1 :]), ".".join([said, *parts[: done - 1]])
+            return UserError(f"{given[said]}: a key in braces has no dots ({inner}); give {path}.{inner}=<value>")
         value = value[part]
     words = [word for known, word in given.items() if known != said]
     node: Any = _composed(name, words)  # other words choose groups, which have keys such as method.options

@@ -10,7 +10,7 @@ from typing import Any, cast
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import MISSING, DictConfig, OmegaConf, ValueNode
+from omegaconf import MISSING, DictConfig, OmegaConf, ValueNode, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -54,6 +54,11 @@ def _writable(node: DictConfig) -> DictConfig:
 
 def composed(name: str, words: list[str]) -> DictConfig:
     """Compose the configuration of a command line; --config-dir is looked into, other flags are ignored."""
+    return composed_with_choices(name, words)[0]
+
+
+def composed_with_choices(name: str, words: list[str]) -> tuple[DictConfig, dict[str, Any]]:
+    """Compose the configuration of a command line; return it and the option that it chose of each group."""
     register()
     given = [word for word in words if not word.startswith("-")]
     for word in words:
@@ -61,7 +66,11 @@ def composed(name: str, words: list[str]) -> DictConfig:
             folder = Path(word.partition("=")[2]).absolute()
             given.append(f"hydra.searchpath=[{quoted(f'file://{folder}')}]")
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose(name, given)
+        config = hydra.compose(name, given, return_hydra_config=True)
+    chosen = dict(config.hydra.runtime.choices)
+    with open_dict(config):
+        del config["hydra"]
+    return config, chosen
 
 
 def typed(config: DictConfig) -> Any:

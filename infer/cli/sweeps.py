@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -10,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from infer.cli.mistakes import fail
+from infer.core.durations import rough
 from infer.core.errors import UserError
 from infer.core.extras import missing_extra, require
-from infer.core.files import digest, read_json, write_json
+from infer.core.files import digest, sweep_temporaries, write_json
 
 if TYPE_CHECKING:
     from infer.pipeline.options import BaseOptions
@@ -57,6 +58,7 @@ class SweepTable(Callback):
         os.environ.setdefault("WANDB_RUN_GROUP", name)
         for old in (folder / "jobs").glob("*.json"):
             old.unlink()
+        sweep_temporaries(folder)  # of processes that were killed
         try:
             require("matplotlib")  # of the plot at the end
         except ModuleNotFoundError as error:
@@ -72,7 +74,9 @@ class SweepTable(Callback):
         folder = Path(os.environ.pop(_SWEEP))
         if self.grouped:
             os.environ.pop("WANDB_RUN_GROUP")
-        kept = [json.loads(path.read_text()) for path in sorted((folder / "jobs").glob("*.json"))]
+        from infer.cli.jobs import read_jobs  # pydantic takes time, which --help has not
+
+        kept = read_jobs(folder)
         wrong = _failures(kept)
         if _is_listing(config):
             shutil.rmtree(folder)
@@ -136,18 +140,40 @@ def asked_for(result: dict[str, Any] | None, options: BaseOptions) -> dict[str, 
     return {**result, "students": [row for row in result["students"] if row["source"] in options.students.sources]}
 
 
+def is_job() -> bool:
+    """Return whether this process runs jobs of a sweep."""
+    return _SWEEP in os.environ
+
+
 def keep(**outcome: Any) -> None:
     """Write the result or the error of a job to its sweep's folder, and log how many jobs are done."""
-    if _SWEEP not in os.environ:
+    if not is_job():
         return
+    from infer.cli.jobs import read_sweep
+
     job, folder = HydraConfig.get(), Path(os.environ[_SWEEP])
     overrides = list(job.overrides.task)
     write_json(folder / "jobs" / f"{int(job.job.num):05d}.json", {"overrides": overrides, **outcome})
-    sweep = read_json(folder / "sweep.json")
+    sweep = read_sweep(folder)
     if sweep is None or "state" in (outcome.get("result") or {}):
         return
     done, spent = len([*(folder / "jobs").glob("*.json")]), time.time() - sweep["began"]
     own = " ".join(word for word in overrides if word.partition("=")[0] in sweep["swept"])
     of = f"{done} of {sweep['jobs']}" if sweep["jobs"] else f"{done}"
-    left = f"; about {spent / done * (sweep['jobs'] - done):.0f} s left" if sweep["jobs"] else ""
-    log.info("job %s %s: %s%s", of, "failed" if "error" in outcome else "done", own, left)
+    left = f"; about {rough(spent / done * max(0, sweep['jobs'] - done))} left" if sweep["jobs"] else ""
+    ended = outcome.get("error") or "; ".join(_outcomes(outcome.get("result") or {}))
+    log.info("job %s %s: %s%s%s", of, "failed" if "error" in outcome else "done", own, ended and f": {ended}", left)
+
+
+def _outcomes(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the accuracies of a job, a student each: of the file, and of random pictures of the same bytes."""
+    from infer.report import table
+
+    rows = {(row["backbone"], row["source"]): row for row in result.get("students", [])}
+    for (name, source), row in rows.items():
+        if source == "distilled":
+            random = rows.get((name, "random"))
+            beside = f" (random images {table.accuracy(random)} %)" if random else ""
+            yield f"{name} {table.accuracy(row)} %{beside}"
+    if "accuracy" in result:  # of train.py
+        yield f"{100 * result['accuracy']:.1f} %"

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from infer.cli.keys import CONF, groups, hint, unknown
 from infer.core.checks import expected, fields_of, fits, is_text
-from infer.core.errors import UserError, choices
+from infer.core.errors import UserError, choices, shown
 
 _MOST = 100_000
 """Bytes of a file."""
@@ -131,7 +131,9 @@ def _leaves(node: Mapping[Any, Any], at: str) -> Iterator[tuple[str, Any]]:
 
 def _require_option(key: str, value: Any, group: str, allowed: tuple[str, ...]) -> None:
     if allowed and not any(f"{key}.".startswith(f"{each}.") for each in allowed):
-        raise UserError(f"{key}={value}: a file of {group}= sets {', '.join(allowed)}; give {key} in the command")
+        raise UserError(
+            f"{key}={shown(value)}: a file of {group}= sets {', '.join(allowed)}; give {key} in the command"
+        )
     _require_plain(key, value)
     declared = hint(key)
     if declared is None:
@@ -140,7 +142,7 @@ def _require_option(key: str, value: Any, group: str, allowed: tuple[str, ...]) 
         return
     if not fits(value, declared) and not (value == {} and fields_of(declared)):
         quote = "; quote it" if is_text(declared) and isinstance(value, int | float) else ""
-        raise UserError(f"{key}={value}: must be {expected(declared)}{quote}")
+        raise UserError(f"{key}={shown(value)}: must be {expected(declared)}{quote}")
     for rule in getattr(declared, "__metadata__", ()) if value is not None else ():
         rule.check(key, value)
 
@@ -182,10 +184,12 @@ def _require_sweep(key: str, value: Any) -> None:
     if key == "hydra.mode" and value in ("RUN", "MULTIRUN"):
         return
     if key != _SWEPT or not isinstance(value, dict):
-        raise UserError(f"{key}={value}: a file sets options of INFER; of Hydra's, hydra.mode and {_SWEPT} alone")
+        raise UserError(
+            f"{key}={shown(value)}: a file sets options of INFER; of Hydra's, hydra.mode and {_SWEPT} alone"
+        )
     for swept, values in value.items():
         _require_plain(str(swept), values)
         if str(swept) not in groups() and hint(str(swept)) is None:
             raise unknown(str(swept), values)
         if not isinstance(values, str | int | float):
-            raise UserError(f"{_SWEPT}.{swept}={values}: give the values as text, such as 1,2,3")
+            raise UserError(f"{_SWEPT}.{swept}={shown(values)}: give the values as text, such as 1,2,3")

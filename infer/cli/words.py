@@ -47,12 +47,14 @@ def arranged(name: str, words: list[str]) -> list[str]:
     for word, after in pairwise(overrides):
         if "=" not in word + after and hint(word, name) is not None:
             raise UserError(f"{word} {after}: write {word}={after}")
-    _tell_repeated(overrides)
-    return [*(part for word in overrides for part in _override(name, word, swept)), *flags]
+    return [*(part for word in _last_ones(overrides) for part in _override(name, word, swept)), *flags]
 
 
 def _flags(words: list[str]) -> tuple[list[str], list[str]]:
-    """Divide words into flags, by their long names and with their values behind =, and overrides."""
+    """Divide words into flags, by their long names and with their values behind =, and overrides.
+
+    ``--help`` may have a value here: the group or key that is to be explained.
+    """
     known: dict[str, Action] = get_args_parser()._option_string_actions
     flags, overrides, rest = [], [], list(words)
     while rest:
@@ -69,6 +71,11 @@ def _flags(words: list[str]) -> tuple[list[str], list[str]]:
         if action.dest in ("config_path", "experimental_rerun"):
             raise UserError(f"{word}: not of this command, which reads conf/ and the folder of --config-dir=<folder>")
         long = next(each for each in action.option_strings if each.startswith("--"))
+        if action.dest == "help":
+            if not value and rest and "=" not in rest[0] and not rest[0].startswith("-"):
+                value = rest.pop(0)  # the topic
+            flags.append(f"{long}={value}" if value else long)
+            continue
         if action.nargs != 0:
             optional = action.nargs == "?"
             if not given and rest and (not optional or rest[0] in (action.choices or ())):
@@ -96,13 +103,17 @@ def _checked_value(word: str, flag: str, value: str, action: Action) -> str:
     return value
 
 
-def _tell_repeated(overrides: list[str]) -> None:
-    seen: dict[str, str] = {}
-    for word in overrides:
-        key = word.partition("=")[0].lstrip("+")
-        if seen.get(key, word) != word:
-            print(f"note: {seen[key]}: given again as {word}, which counts", file=sys.stderr)
-        seen[key] = word
+def _last_ones(overrides: list[str]) -> list[str]:
+    """Return the overrides without those whose key is given again: the last one counts, as in Hydra, with a note.
+
+    Hydra has this rule for values alone. Here it holds for groups, for words with a plus, and for sweeps too.
+    """
+    last = {word.partition("=")[0].lstrip("+"): word for word in overrides}
+    for key, word in last.items():
+        others = [each for each in overrides if each.partition("=")[0].lstrip("+") == key and each != word]
+        if others:
+            print(f"note: {' '.join([*others, word])}: {key} is given more than once; {word} counts", file=sys.stderr)
+    return [*last.values()]
 
 
 def _override(name: str, word: str, swept: bool) -> list[str]:

@@ -14,18 +14,19 @@ infer.core.errors.UserError: budget.quality=101: must lie between 0 and 100
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from infer.core.errors import UserError, choices
+from infer.core.errors import UserError, choices, shown
 from infer.core.folder_names import folder_name
 
 Options = TypeVar("Options")
 
-_TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", os.PathLike: "a path"}
 """The plain types of fields, as messages call them."""
 
 _LISTS = {int: ("whole numbers", "1,2"), float: ("numbers", "0.1,0.2"), str: ("texts", "a,b")}
@@ -45,9 +46,9 @@ class Range:
         """Raise :class:`UserError` unless ``value`` is a finite number within the range."""
         for number in value if isinstance(value, list | tuple) else [value]:
             if not _is_finite(number):
-                raise UserError(f"{key}={value}: must be a number between {self.low} and {self.high}")
+                raise UserError(f"{key}={shown(value)}: must be a number between {self.low} and {self.high}")
             if not self.low <= number <= self.high:
-                raise UserError(f"{key}={value}: must lie between {self.low} and {self.high}")
+                raise UserError(f"{key}={shown(value)}: must lie between {self.low} and {self.high}")
 
 
 def _is_finite(value: Any) -> bool:
@@ -87,16 +88,46 @@ def check(options: Any, at: str = "") -> None:
         UserError: for the first value out of its range or choices, or of another type than its field's.
     """
     for name, hint in hints(options.__class__).items():
-        value, key = getattr(options, name), f"{at}{name}"
-        if not fits(value, hint):
-            raise UserError(f"{key}={value}: must be {expected(hint)}")
-        if is_dataclass(value):
-            check(value, f"{key}.")
-            continue
-        for rule in getattr(hint, "__metadata__", ()) if value is not None else ():
-            rule.check(key, value)
+        check_value(f"{at}{name}", getattr(options, name), hint)
     if hasattr(options, "check_together"):
         options.check_together(at)
+
+
+def check_value(key: str, value: Any, hint: Any) -> None:
+    """Check the type of a ``value``, the rules that ``hint`` declares for it, and each value of a mapping.
+
+    >>> check_value("batch_size", 0, Annotated[int, Range(1, 65536)])
+    Traceback (most recent call last):
+        ...
+    infer.core.errors.UserError: batch_size=0: must lie between 1 and 65536
+    """
+    entries = next((get_args(kind)[1] for kind in _kinds(hint) if get_origin(kind) in _MAPPINGS), None)
+    if isinstance(value, Mapping) and entries is not None:
+        for name, each in value.items():
+            check_value(f"{key}.{name}", each, entries)
+    if not fits(value, hint):
+        raise UserError(f"{key}={shown(value)}: must be {expected(hint)}")
+    if is_dataclass(value):
+        check(value, f"{key}.")
+        return
+    for rule in getattr(hint, "__metadata__", ()) if value is not None else ():
+        rule.check(key, value)
+
+
+def argument(key: str, given: Options | None, kind: type[Options]) -> Options:
+    """Return the options that a caller gives, or the defaults of ``kind`` where it gives none; they are not checked.
+
+    >>> from infer.core.options import BudgetOptions
+    >>> argument("options", {"ipc": 3}, BudgetOptions)
+    Traceback (most recent call last):
+        ...
+    infer.core.errors.UserError: options={ipc: 3}: must be a value of BudgetOptions
+    """
+    if given is None:
+        return kind()
+    if not isinstance(given, kind):
+        raise UserError(f"{key}={shown(given)}: must be {expected(kind)}")
+    return given
 
 
 @cache
@@ -226,5 +257,5 @@ def _same_type(present: Any, value: Any, key: str) -> Any:
     if isinstance(present, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if present is not None and value is not None and type(value) is not type(present):
-        raise UserError(f"{key}={value}: must be {type(present).__name__}, as {present} is")
+        raise UserError(f"{key}={shown(value)}: must be {expected(type(present))}, as {shown(present)} is")
     return value

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 from torch import Tensor
 
 from infer.core.images import open_image
@@ -45,10 +46,25 @@ def encode(images: Tensor, codec: str, quality: int) -> list[bytes]:
         options |= {"optimize": True, "subsampling": "4:4:4"}
     sheets = []
     for tiles in images.split(_tiles_per_sheet(images.shape[-2:])):
-        buffer = io.BytesIO()
-        Image.fromarray(_sheet(tiles)).save(buffer, codec.upper(), quality=quality, **options)
+        buffer, pixels = io.BytesIO(), _sheet(tiles)
+        with _whole_in_buffer(pixels.nbytes):
+            Image.fromarray(pixels).save(buffer, codec.upper(), quality=quality, **options)
         sheets.append(buffer.getvalue())
     return sheets
+
+
+@contextmanager
+def _whole_in_buffer(raw: int) -> Iterator[None]:
+    """Give Pillow a buffer for any file of ``raw`` bytes of pixels.
+
+    Optimised JPEG is written at once, and Pillow's own buffer is too small for noise at a high quality.
+    """
+    usual = ImageFile.MAXBLOCK
+    ImageFile.MAXBLOCK = max(usual, 2 * raw)
+    try:
+        yield
+    finally:
+        ImageFile.MAXBLOCK = usual
 
 
 def decode(sheets: Sequence[bytes], count: int, shape: tuple[int, int, int]) -> Tensor:

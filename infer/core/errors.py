@@ -1,4 +1,4 @@
-"""The one error a user sees."""
+"""The one error a user sees, and how it shows a value."""
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
@@ -8,9 +8,44 @@ _LISTED = 24
 
 _NEAREST = 10
 
+_LONGEST, _CUT = 200, 60
+"""Characters of a value that is shown whole, and those that are left of a longer one."""
+
 
 class UserError(ValueError):
     """A mistake of the user in one line: the key, the value, and the choices or the cure."""
+
+
+def shown(value: object) -> str:
+    """Return ``value`` in one line, as a user types it in a YAML file or on the command line.
+
+    >>> shown(None), shown([True, 0.5, "a"]), shown({"lr": None})
+    ('null', '[true, 0.5, a]', '{lr: null}')
+    """
+    if isinstance(value, dict):
+        text = f"{{{', '.join(f'{shown(key)}: {shown(each)}' for key, each in value.items())}}}"
+    elif isinstance(value, list | tuple):
+        text = f"[{', '.join(map(shown, value))}]"
+    elif value is None or isinstance(value, bool):
+        text = "null" if value is None else str(value).lower()
+    else:
+        text = str(value)
+    plain = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return plain if len(plain) <= _LONGEST else f"{plain[:_CUT]}..."
+
+
+def message_in(traceback: str) -> str | None:
+    r"""Return the message of the :class:`UserError` that ends a traceback; None where another error, or none, does.
+
+    Workers of a loader and started processes pass their errors on as the text of a traceback.
+
+    >>> message_in("Traceback (most recent call last):\n  ...\ninfer.core.errors.UserError: ipc=0: too small\n")
+    'ipc=0: too small'
+    >>> message_in("dataset.name=UserError: x/y: has / in it")
+    """
+    _, found, message = traceback.rpartition(f"\n{UserError.__module__}.{UserError.__qualname__}: ")
+    message = message.strip()
+    return message if found and len(message.splitlines()) == 1 else None
 
 
 def choices(key: str, value: object, known: Iterable[str], given: str | None = None) -> UserError:
@@ -19,8 +54,8 @@ def choices(key: str, value: object, known: Iterable[str], given: str | None = N
     >>> print(choices("method", "infr", ["random", "infer"]))
     method=infr: unknown; did you mean infer? choose one of infer, random
     """
-    known = sorted(set(known))
-    word = given or str(value)
+    known = sorted(set(known), key=_order)
+    word = given or shown(value)
     near = get_close_matches(word, known, n=3, cutoff=0.7)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     listed = ", ".join(known)
@@ -28,4 +63,10 @@ def choices(key: str, value: object, known: Iterable[str], given: str | None = N
         nearest = sorted(known, key=lambda name: -SequenceMatcher(None, word, name).ratio())[:_NEAREST]
         listed = f"{', '.join(nearest)}, ... ({len(known)} in all)"
     cure = f"choose one of {listed}" if known else "there is none to choose"
-    return UserError(f"{key}={value}: unknown; {hint}{cure}")
+    return UserError(f"{key}={shown(value)}: unknown; {hint}{cure}")
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    """Return what sorts whole numbers by their size, and before texts."""
+    number = name.isdecimal()
+    return not number, int(name) if number else 0, name

@@ -29,6 +29,9 @@ _DIGITS = 16
 _OLD = 24 * 3600
 """Seconds after which a temporary file is no longer being written, on whatever machine it was begun."""
 
+_STARTED = time.time()
+"""When this process started, or its parent if it was forked."""
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``path`` whole or not at all, through a temporary file that is renamed.
@@ -39,7 +42,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         UserError: where the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         if path.is_dir():
             raise UserError(f"{path}: is a folder, not a file; give the path of a file, in that folder or elsewhere")
@@ -60,23 +63,43 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
 
 
-def sweep_temporaries(folder: Path) -> None:
-    """Delete the temporary files of :func:`write_bytes` in ``folder``, and below it, whose processes are gone.
+def temporary_path(path: Path) -> Path:
+    """Return the path beside ``path`` of what this process writes before it is renamed to ``path``."""
+    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
 
-    A file of another machine, whose processes are not seen from here, is deleted when it is a day old. ``folder`` is
-    that of one run, whose subfolders are few. Lock files stay: a process that waits for a lock has its file open, and
-    a new file of that name would be another lock.
+
+def is_abandoned(temporary: Path) -> bool:
+    """Return whether ``temporary`` is a :func:`temporary_path` of a process that is gone.
+
+    A process of another machine is not seen from here: it is taken to be gone when the file or folder is a day old.
+
+    Raises:
+        OSError: where it does not exist.
     """
     from psutil import pid_exists
 
-    host = f".{platform.node()}"
+    above, _, process = temporary.stem.rpartition(".")
+    if temporary.suffix != ".tmp" or not process.isdecimal():
+        return False  # not one of ours
+    changed = temporary.lstat().st_mtime
+    if time.time() - changed > _OLD:
+        return True
+    if not above.endswith(f".{platform.node()}"):
+        return False
+    if int(process) == os.getpid():
+        return changed < _STARTED  # of an earlier process: in a container, each may have the same number
+    return not pid_exists(int(process))
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Delete the temporary files of :func:`write_bytes` in ``folder``, and below it, whose processes are gone.
+
+    ``folder`` is that of one run, whose subfolders are few. Lock files stay: a process that waits for a lock has its
+    file open, and a new file of that name would be another lock.
+    """
     for path in folder.rglob(".*.tmp"):
-        above, _, process = path.stem.rpartition(".")
-        if not process.isdecimal():
-            continue  # not one of ours
         with contextlib.suppress(OSError):  # another process may delete it too
-            gone = above.endswith(host) and not pid_exists(int(process))
-            if gone or time.time() - path.stat().st_mtime > _OLD:
+            if is_abandoned(path):
                 path.unlink()
 
 
@@ -146,7 +169,9 @@ def exclusive_lock(path: Path, title: str) -> Iterator[None]:
             log.info("%s: another process is working on it; waiting", title)
             held = lock.acquire()
     except OSError as error:
-        raise UserError(f"{path}: cannot be locked ({error.strerror or error}); choose another output=") from error
+        raise UserError(
+            f"{path}: cannot be locked ({error.strerror or error}); free space or choose another output="
+        ) from error
     with held:
         yield
 

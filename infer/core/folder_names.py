@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-from infer.core.errors import UserError
+from infer.core.errors import UserError, shown
 
 _MOST_BYTES = 100
 """Longest name in UTF-8: leaves room for suffixes below the limits of file systems (143 to 255 bytes)."""
@@ -103,7 +103,7 @@ def folder_name(key: str, name: str) -> str:
     """
     problem = _problem(name)
     if problem:
-        raise UserError(f"{key}={_shown(name)}: {problem}, and names a folder below output=; choose another")
+        raise UserError(f"{key}={shown(name)}: {problem}, and names a folder below output=; choose another")
     return name
 
 
@@ -123,9 +123,3 @@ def _problem(name: str) -> str | None:
     if len(name.encode()) > _MOST_GIVEN:
         return f"takes {len(name.encode())} bytes, more than {_MOST_GIVEN}"
     return None
-
-
-def _shown(name: str) -> str:
-    """Return ``name`` in one line that any terminal prints."""
-    plain = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
-    return plain if len(plain) <= _MOST_GIVEN else f"{plain[:60]}..."

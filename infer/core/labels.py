@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_COARSE = 256
+"""Magnitude from which on float16 has steps of 1/4 and more."""
+
 
 def average(logits: Tensor, space: str, temperature: float) -> Tensor:
     """Average the labels of several teachers.
@@ -31,6 +34,33 @@ def average(logits: Tensor, space: str, temperature: float) -> Tensor:
 def distribution(labels: Tensor, space: str, temperature: float) -> Tensor:
     """Turn ``labels`` [B, C] of :func:`average` into the probabilities [B, C] that a student is to match."""
     return (labels / temperature).softmax(dim=-1) if space == "logits" else labels
+
+
+def stored_labels(labels: Tensor, space: str) -> Tensor:
+    """Round labels to float16, as a file stores them, without a change of what they mean.
+
+    From 256 on, float16 has steps of 1/4 and more, and it ends at 65,504. Logits of an image that go so far are
+    shifted: the largest becomes 0, near which the steps are small. No softmax changes by that, nor does one of mixed
+    logits. A logit that is then below -65,504 gets this value: its probability is 0 in either case. Probabilities need
+    no shift: what float16 takes from them all is less than a reader tolerates.
+
+    Args:
+        labels: finite, of :func:`average`, float32 [N, C].
+        space: ``logits`` or ``probabilities``.
+
+    Returns:
+        float16 [N, C], finite.
+
+    Example:
+        >>> import torch
+        >>> stored_labels(torch.tensor([[3.0, 1.0], [70003.0, 70001.0], [9e9, 0.0]]), "logits").tolist()
+        [[3.0, 1.0], [0.0, -2.0], [0.0, -65504.0]]
+    """
+    if space == "logits":
+        coarse = labels.abs().amax(dim=1, keepdim=True) >= _COARSE
+        labels = torch.where(coarse, labels - labels.amax(dim=1, keepdim=True), labels)
+        labels = labels.clamp(min=torch.finfo(torch.float16).min)
+    return labels.half()
 
 
 def distillation_loss(logits: Tensor, labels: Tensor, temperature: float) -> Tensor:

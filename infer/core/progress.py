@@ -8,16 +8,26 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
+from infer.core.durations import rough
+from infer.core.forecast import Forecast, forecast
+
 log = logging.getLogger("infer")
 Item = TypeVar("Item")
+Loss = Callable[[], float | None]
 
 _EVERY = 30
 """Seconds between lines."""
+
+_REDRAWN = 0.1
+"""Seconds between two drawings of a bar."""
+
+_BAR, _GAPS, _WIDE = 10, 3, 100
+"""Columns of a bar, of the spaces around it, and of a terminal that has room for the loss."""
 
 _shown: ContextVar[bool] = ContextVar("shown", default=False)
 _stage: ContextVar[list[int]] = ContextVar("stage")
@@ -47,11 +57,6 @@ def reporting(shown: bool) -> Iterator[None]:
 def is_shown() -> bool:
     """Return whether progress is shown."""
     return _shown.get()
-
-
-def on_terminal() -> bool:
-    """Return whether progress is shown as bars."""
-    return _shown.get() and sys.stdout.isatty()
 
 
 @contextmanager
@@ -89,36 +94,102 @@ def counted(number: int, noun: str) -> str:
 
 
 class ProgressLines:
-    """Logs at most one line every half a minute, with the time left.
+    """Logs at most one line every half a minute, with the time left of the work and of the whole run.
 
     Args:
         title: of the work.
         steps: of the whole work.
         first: steps that an earlier process completed.
+        run: of the run that the work is a part of; None: that of the context.
     """
 
-    def __init__(self, title: str, steps: int, first: int = 0) -> None:
+    def __init__(self, title: str, steps: int, first: int = 0, run: Forecast | None = None) -> None:
         self._title, self._steps, self._first = title, steps, first
+        self._run = run or forecast()
         self._last = self._started = time.perf_counter()
 
-    def update(self, step: int) -> None:
+    def update(self, step: int, loss: Loss | None = None) -> None:
         """Report that ``step`` steps are done, earlier ones included."""
         now = time.perf_counter()
         if now - self._last > _EVERY:
             self._last = now
-            left = (now - self._started) / (step - self._first) * (self._steps - step)
-            log.info("%s: step %d of %d, about %d s left", self._title, step, self._steps, left)
+            each, left = (now - self._started) / (step - self._first), self._steps - step
+            in_all = self._run.left(self._title, step / self._steps, each * step)
+            run = f"; the run: about {rough(in_all)} left" if in_all is not None else ""
+            log.info("%s: step %d of %d, about %s left%s", self._title, step, self._steps, rough(each * left), run)
+
+    def close(self) -> None:
+        """Write nothing: lines stay."""
+
+
+class ProgressBar:
+    """Draws a bar of one line, with the time left of the work and of the whole run.
+
+    Args:
+        title, steps, first, run: as of :class:`ProgressLines`.
+    """
+
+    def __init__(self, title: str, steps: int, first: int = 0, run: Forecast | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
+
+        self._title, self._steps, self._first = title, steps, first
+        self._run = run or forecast()
+        self._started, self._last = time.perf_counter(), 0.0
+        title_column, facts_column = (
+            TextColumn(f"{{task.fields[{name}]}}", markup=False, table_column=Column(no_wrap=True))
+            for name in ("title", "facts")
+        )
+        self._progress = Progress(title_column, BarColumn(_BAR), facts_column, console=Console(), transient=True)
+        self._task = self._progress.add_task("", total=steps, title="", facts="")
+        self._draw(first, None)
+        self._progress.start()
+
+    def update(self, step: int, loss: Loss | None = None) -> None:
+        """Draw that ``step`` steps are done, earlier ones included, and the loss where there is room."""
+        now = time.perf_counter()
+        if now - self._last > _REDRAWN or step == self._steps:
+            self._last = now
+            self._draw(step, loss)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._progress.stop()
+
+    def _draw(self, step: int, loss: Loss | None) -> None:
+        from rich.cells import cell_len, set_cell_size
+
+        facts = f"{step}/{self._steps}"
+        if step > self._first:
+            each = (time.perf_counter() - self._started) / (step - self._first)
+            in_all = self._run.left(self._title, step / self._steps, each * step)
+            facts += f"  {rough(each * (self._steps - step))} left"
+            facts += f" (run: {rough(in_all)})" if in_all is not None else ""
+        width = self._progress.console.width
+        value = loss() if loss and width >= _WIDE else None  # asked for seldom: a GPU waits for it
+        facts += f"  loss {value:.3g}" if value is not None else ""
+        room = max(0, min(cell_len(self._title), width - _BAR - len(facts) - _GAPS))
+        title = self._title if room == cell_len(self._title) else set_cell_size(self._title, max(0, room - 1)) + "…"
+        self._progress.update(self._task, completed=step, title=title, facts=facts)
+
+
+def progress_of(title: str, steps: int, first: int = 0, run: Forecast | None = None) -> ProgressLines | ProgressBar:
+    """Return the bar of a work on a terminal, and elsewhere its lines."""
+    return (ProgressBar if sys.stdout.isatty() else ProgressLines)(title, steps, first, run)
 
 
 def track(items: Sequence[Item], title: str) -> Iterator[Item]:
     """Yield each of ``items`` and show how many are done."""
-    if on_terminal():
-        from rich.progress import track as bar
-
-        yield from bar(items, title, transient=True)
+    if not is_shown():
+        yield from items
         return
-    lines = ProgressLines(title, len(items)) if is_shown() else None
-    for done, item in enumerate(items, 1):
-        yield item
-        if lines:
-            lines.update(done)
+    began = time.perf_counter()
+    shown = progress_of(title, len(items))
+    try:
+        for done, item in enumerate(items, 1):
+            yield item
+            shown.update(done)
+    finally:
+        shown.close()
+    forecast().finish(title, time.perf_counter() - began)

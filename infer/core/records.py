@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from os.path import normpath, relpath
 from pathlib import Path
@@ -26,7 +27,8 @@ def read_record(path: Path, kind: type[BaseModel], consequence: str) -> dict[str
         consequence: what the caller does without the record, as in ``it is measured again``.
 
     Returns:
-        The object. None where the file does not exist, and, with a warning, where it is no ``kind``.
+        The object. None where the file does not exist, and, with a warning, where it is no ``kind`` or has a number
+        that is NaN or infinite.
 
     Raises:
         UserError: where the file exists and the system does not give its content.
@@ -34,16 +36,30 @@ def read_record(path: Path, kind: type[BaseModel], consequence: str) -> dict[str
     try:
         content = path.read_bytes()
         kind.model_validate_json(content, strict=True)
-        return json.loads(content)
+        return json.loads(content, parse_float=_finite, parse_constant=_finite)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); remove it or choose another output=") from error
+    except _NotFiniteError as error:
+        log.warning("%s: has the number %s, which is not finite; %s", path, error, consequence)
+        return None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"])) or "the whole"
         log.warning("%s: %s: %s; %s", path, field, first["msg"].lower(), consequence)
         return None
+
+
+class _NotFiniteError(Exception):
+    """A number of a JSON file that no computer calculates with."""
+
+
+def _finite(number: str) -> float:
+    """Parse a number with a fraction or an exponent, or one of the constants that Python adds to JSON."""
+    if not math.isfinite(float(number)):
+        raise _NotFiniteError(number)
+    return float(number)
 
 
 def digests(folder: Path, files: Iterable[Path]) -> dict[str, str]:

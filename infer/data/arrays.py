@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infer.core.errors import UserError
+from infer.core.errors import UserError, shown
 from infer.data.pictures import Pictures
 
 Array = np.ndarray | Tensor
@@ -33,6 +33,7 @@ def pictures_from_arrays(
     _require_equal_shapes(pictures)
     if classes is None:
         classes = [str(number) for number in range(1 + max(int(own.targets.max()) for own in pictures.values()))]
+    _require_names(classes)
     if len(classes) < 2:
         raise UserError(f"classes={list(classes)}: two or more classes are needed")
     for part, own in pictures.items():
@@ -80,6 +81,18 @@ def _require_equal_shapes(pictures: Mapping[str, Pictures]) -> None:
             raise UserError(
                 f"{part}_images: has pictures of {list(other)}, but {first}_images of {list(shape)}; give both the same"
             )
+
+
+def _require_names(classes: Sequence[str]) -> None:
+    """Refuse class names that are no texts, or equal: a distilled file of them could not be read."""
+    if isinstance(classes, str) or not isinstance(classes, Sequence | np.ndarray):
+        raise UserError(f"classes={shown(classes)}: give a list of texts, such as ['cat', 'dog']")
+    for name in classes:
+        if not isinstance(name, str):
+            raise UserError(f"classes: has {name!r}, a {type(name).__name__}; give texts, such as {str(name)!r}")
+    if len(set(classes)) < len(classes):
+        twice = next(name for number, name in enumerate(classes) if name in classes[:number])
+        raise UserError(f"classes: has {twice!r} twice; give each class a name of its own")
 
 
 def _require_classes(part: str, targets: Tensor, classes: Sequence[str]) -> None:

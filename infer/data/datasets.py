@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from infer.core.checks import check
-from infer.core.errors import UserError
+from infer.core.errors import UserError, choices
+from infer.core.paths import user_path
 from infer.data.decoder import Decoder
 from infer.data.folder import folder_splits
 from infer.data.options import DatasetOptions
@@ -52,7 +53,7 @@ def read_folder(
     name: str = "image_folder",
     **decoding: Unpack[Decoding],
 ) -> Splits:
-    """Read a folder with train/<class>/* and test/<class>/* (or val/<class>/*), or with <class>/* alone.
+    """Read a folder with ``train/<class>/`` and ``test/<class>/`` (or ``val/<class>/``), or with ``<class>/`` alone.
 
     PNG, JPEG, BMP, TIFF, WebP, GIF, PPM and AVIF files, of up to 67 million pixels, are turned upright and resized; of
     animations, the first frame is read. Colour profiles (ICC) are ignored. Hidden files, and those of systems, are not
@@ -60,7 +61,7 @@ def read_folder(
     case: training, testing, valid, validation.
 
     Args:
-        root: the folder.
+        root: the folder; ``~`` is the home folder.
         image_size: height and width of a picture in pixels, 4 to 1024.
         channels: 1 for grey, 3 for colour.
         test_fraction: share of each class, 0.01 to 0.9, to test on where there is no test folder.
@@ -87,10 +88,19 @@ def read_folder(
         >>> data.classes, len(data.train), len(data.test), data.train.shape
         (['bolt', 'nut'], 16, 4, (1, 32, 32))
     """
-    decoder = Decoder(image_size, channels, **decoding)
-    options = DatasetOptions(name, root=str(root), test_fraction=test_fraction, split_seed=seed)
+    folder = user_path(root)
+    decoder = Decoder(image_size, channels, **_known(decoding))
+    options = DatasetOptions(name, root=str(folder), test_fraction=test_fraction, split_seed=seed)
     check(replace(options, image_size=image_size, channels=channels, **decoding))
-    return folder_splits(name, Path(root), decoder, test_fraction, seed)
+    return folder_splits(name, folder, decoder, test_fraction, seed)
+
+
+def _known(decoding: Decoding) -> Decoding:
+    """Return ``decoding``; raise :class:`UserError` for a keyword that is none of its keys."""
+    for key, value in decoding.items():
+        if key not in Decoding.__annotations__:
+            raise choices(key, value, Decoding.__annotations__)
+    return decoding
 
 
 def read_dataset(options: DatasetOptions) -> Splits:
@@ -109,6 +119,8 @@ def read_dataset(options: DatasetOptions) -> Splits:
             options.
     """
     check(options, "dataset.")
+    root = None if options.root is None else str(user_path(options.root))
+    options = replace(options, root=root, data_dir=str(user_path(options.data_dir)))
     splits = _read(options, _folder_state(options.root))
     for note in splits.notes:
         log.warning(note)
@@ -128,8 +140,8 @@ def read_dataset(options: DatasetOptions) -> Splits:
 def _folder_state(root: str | None) -> str:
     """Return a digest of the names, sizes and modification times of the files below ``root``."""
     digest = blake2b(digest_size=16)
-    folder = Path(os.path.expanduser(root or ""))
-    if root and os.path.isdir(folder):
+    folder = Path(root or "")
+    if root and folder.is_dir():
         for file in Walk(folder).files([folder])[0]:
             with suppress(OSError):  # it is gone since; reading says so
                 status = file.stat()

@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageCms
+from PIL.ImageFile import ImageFile
 from torch import Tensor
 
-from infer.core.images import MAX_PIXELS, open_image
+from infer.core.images import MAX_BYTES, decoded_bytes, open_image
 from infer.data.levels import Levels, to_eight_bits
 
 
-class _PixelsAtOnce:
+class _BytesAtOnce:
     """Bounds the memory of threads that decode at once: a picture waits while others fill the bound.
 
     Args:
-        most: pixels, at least those of any one picture.
+        most: bytes, at least those of any one picture.
     """
 
     def __init__(self, most: int) -> None:
@@ -29,20 +30,26 @@ class _PixelsAtOnce:
         self._changed = threading.Condition()
 
     @contextmanager
-    def take(self, pixels: int) -> Iterator[None]:
-        """Hold a share of ``pixels`` within the block."""
+    def take(self, share: int) -> Iterator[None]:
+        """Hold a ``share`` of the bytes within the block."""
         with self._changed:
-            self._changed.wait_for(lambda: self._left >= pixels)
-            self._left -= pixels
+            self._changed.wait_for(lambda: self._left >= share)
+            self._left -= share
         try:
             yield
         finally:
             with self._changed:
-                self._left += pixels
+                self._left += share
                 self._changed.notify_all()
 
 
-_decoded = _PixelsAtOnce(MAX_PIXELS)
+_decoded = _BytesAtOnce(MAX_BYTES)
+
+
+def _share(picture: ImageFile) -> int:
+    """Return the bytes that a picture counts among those decoded at once."""
+    frames = 4 if picture.format == "WEBP" else 1  # libwebp decodes films: it holds two frames, Pillow two copies
+    return min(MAX_BYTES, frames * decoded_bytes(picture))
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ class Decoder:
             PictureError: where the file cannot be read; ``out`` is then unchanged.
         """
         enough = 2 * self.side, 2 * self.side
-        with open_image(file, draft=enough) as picture, _decoded.take(picture.width * picture.height):
+        with open_image(file, draft=enough) as picture, _decoded.take(_share(picture)):
             upright, levels = to_eight_bits(picture, file, self.depth)
             pixels = torch.from_numpy(np.array(self._shaped(_opaque(upright, self.background))))
         out.copy_(pixels.unsqueeze(0) if self.channels == 1 else pixels.permute(2, 0, 1))

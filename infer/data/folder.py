@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -44,7 +43,6 @@ def folder_splits(name: str, root: Path, decoder: Decoder, test_fraction: float 
     Raises:
         UserError: if a part or a class has no readable picture, or more than 1 % of the pictures cannot be read.
     """
-    root = Path(os.path.expanduser(root))
     layout = find_layout(root)
     share = required_fraction(name, test_fraction) if "test" not in layout.parts else None
     readings = _read(layout.parts, decoder)
@@ -186,10 +184,11 @@ def _duplicate_notes(groups: Tensor | None, train: Tensor, test: Tensor) -> list
     notes = []
     repeated = groups[groups.bincount()[groups] > 1]
     if len(repeated):
-        sets = len(repeated.unique())
+        sets = counted(len(repeated.unique()), "set")
         notes.append(
-            f"{len(repeated)} pictures are near-duplicates of another, {sets} sets of them; a split keeps each together"
+            f"{len(repeated)} pictures are near-duplicates of another, {sets} of them; a split keeps each together"
         )
     if divided := len(set(groups[train].tolist()) & set(groups[test].tolist())):
-        notes.append(f"{divided} sets of near-duplicates had to be divided, because a class had nothing else")
+        sets = counted(divided, "set")
+        notes.append(f"{sets} of near-duplicates had to be divided, because a class had nothing else")
     return notes

@@ -6,24 +6,13 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from infer.core.errors import UserError
-from infer.core.images import PICTURE_FORMATS, file_format
 from infer.core.progress import counted
-from infer.data.walk import NO_PICTURES, Walk, printable
-
-_NAMES = {
-    "train": ("train", "training"),
-    "test": ("test", "testing"),
-    "val": ("val", "valid", "validation"),
-}
-"""Usual names of the folders of each part, in any case."""
+from infer.data.class_folders import PART_NAMES, is_picture, require_classes
+from infer.data.walk import NO_PICTURES, Kind, Walk, printable
 
 _TABLE = "val_annotations.txt"
 
@@ -70,7 +59,7 @@ def find_layout(root: Path) -> Layout:
     _require_names(root, classes)
     if len(classes) < 2:
         raise _too_few(walk, roots["train"], classes)
-    _require_classes(walk, roots["train"], classes)
+    require_classes(walk, roots["train"], classes)
     parts = {name: _from_table(folder, classes) or Part(folder, [], []) for name, folder in roots.items()}
     places = [
         (part, number, part.root / classes[number])
@@ -79,7 +68,7 @@ def find_layout(root: Path) -> Layout:
         for number in _numbers(walk, part.root, classes)
     ]
     for (part, number, _), files in zip(places, walk.files([folder for *_, folder in places]), strict=True):
-        pictures = [file for file in files if _is_picture(file)]
+        pictures = [file for file in files if is_picture(file)]
         if len(pictures) < len(files):
             walk.left_out[NO_PICTURES] += {*files} - {*pictures}
         part.files.extend(pictures)
@@ -92,9 +81,10 @@ def find_layout(root: Path) -> Layout:
 def _too_few(walk: Walk, folder: Path, classes: Sequence[str]) -> UserError:
     """Return the error for fewer than two class folders in ``folder``."""
     found = f"one class, {printable(classes[0])}," if classes else "no class folders"
-    wrapped = (
-        f"; or give root={printable(folder / classes[0])}" if classes and walk.folders(folder / classes[0]) else ""
-    )
+    wrapped = ""
+    if classes and walk.folders(inner := folder / classes[0]):
+        into = f"; or give root={printable(inner)}"
+        wrapped = into if folder == walk.root else f"; or move what is in {printable(inner)} up into {folder.name}/"
     why = "".join(f" ({note})" for note in _left_out(walk))
     return UserError(
         f"root={printable(walk.root)}: {found} in {printable(folder)}{why}; two or more folders of pictures are "
@@ -105,7 +95,7 @@ def _too_few(walk: Walk, folder: Path, classes: Sequence[str]) -> UserError:
 def _part_roots(walk: Walk) -> dict[str, Path]:
     """Return the folders of the parts: ``train``, and ``test`` and ``validation`` where there are any."""
     root, at, names = walk.root, f"root={printable(walk.root)}", walk.folders(walk.root)
-    found = {part: [name for name in names if name.casefold() in usual] for part, usual in _NAMES.items()}
+    found = {part: [name for name in names if name.casefold() in usual] for part, usual in PART_NAMES.items()}
     inner = {part: walk.folders(root / own[0]) for part, own in found.items() if own}
     if "train" not in inner:
         if parts := [found[part][0] for part in inner if len(inner[part]) > 1]:
@@ -144,25 +134,6 @@ def _require_names(root: Path, classes: Sequence[str]) -> None:
             )
 
 
-def _require_classes(walk: Walk, folder: Path, classes: Sequence[str]) -> None:
-    """Refuse folders that look like classes but hold the parts, or the classes, themselves."""
-    inner = [{name.casefold(): name for name in walk.folders(folder / own)} for own in classes]
-    usual = {name for names in _NAMES.values() for name in names}
-    parts = Counter(name for names in inner for name in names if name in usual)
-    shared = sorted(name for name, count in parts.items() if count > 1)
-    if not shared and not any(walk.listing(folder / own).files for own in classes):
-        shared = sorted(set.intersection(*(set(names) for names in inner)))
-        if len(shared) == 1:  # as images/ in each class of Tiny-ImageNet
-            return
-    if shared:
-        one, name = printable(classes[0]), printable(shared[0])
-        raise UserError(
-            f"root={printable(walk.root)}: {one}/, {printable(classes[1])}/ and so on hold folders of the same names, "
-            f"such as {name}/, so what is a class is not clear; move {one}/{name}/ to {name}/{one}/ where {name} is a "
-            "part of the data or the class, or else its pictures into the folder above"
-        )
-
-
 def _numbers(walk: Walk, folder: Path, classes: Sequence[str]) -> list[int]:
     """Return the numbers of the classes that have a folder in ``folder``; refuse classes that train lacks."""
     names = set(walk.folders(folder))
@@ -192,23 +163,13 @@ def _from_table(folder: Path, classes: Sequence[str]) -> Part | None:
     rows = [line.split("\t") for line in table.read_text(encoding="utf-8", errors="replace").splitlines()]
     rows = [row for row in rows if len(row) > 1]
     _require_known(folder, {row[1] for row in rows} - set(classes), classes)
+    for name, *_ in rows:
+        if os.path.isabs(name) or ".." in Path(name).parts:
+            raise UserError(
+                f"root={printable(folder.parent)}: {folder.name}/{_TABLE} names {printable(name)}, which lies outside "
+                f"{folder.name}/images/; take the line away"
+            )
     return Part(folder, [folder / "images" / row[0] for row in rows], [number[row[1]] for row in rows])
-
-
-def _is_picture(file: Path) -> bool:
-    """Return whether a file is a picture by its first bytes, or is called one."""
-    if file.suffix.lower() in _suffixes():
-        return True
-    with suppress(OSError):
-        return file_format(file) is not None
-    return False
-
-
-@cache
-def _suffixes() -> frozenset[str]:
-    """Suffixes of the known formats."""
-    own = {*PICTURE_FORMATS, "MPO"}
-    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in own)
 
 
 def _require_pictures(layout: Layout) -> None:
@@ -228,7 +189,7 @@ def _notes(walk: Walk, roots: Mapping[str, Path]) -> list[str]:
         if other := [name for name in walk.folders(walk.root) if name not in own and name.casefold() not in own]:
             notes.append(f"not read, as they lie beside {roots['train'].name}/: {first_few(other)}")
     for folder in dict.fromkeys((walk.root, *roots.values())):
-        if loose := [name for name in walk.listing(folder).files if _is_picture(folder / name)]:
+        if loose := [name for name in walk.listing(folder).files if is_picture(folder / name)]:
             notes.append(
                 f"left out: {counted(len(loose), 'picture')} of no class in {printable(folder)}, {first_few(loose)}"
             )
@@ -238,11 +199,13 @@ def _notes(walk: Walk, roots: Mapping[str, Path]) -> list[str]:
 def _left_out(walk: Walk) -> list[str]:
     """Count, in one line, what the walk left out."""
     kinds = {kind: sorted(paths) for kind, paths in sorted(walk.left_out.items()) if paths}
-    told = [f"{len(paths)} {kind} ({_examples(walk.root, kind, paths)})" for kind, paths in kinds.items()]
+    told = [
+        f"{len(paths)} {kind[len(paths) > 1]} ({_examples(walk.root, kind, paths)})" for kind, paths in kinds.items()
+    ]
     return [f"left out: {', '.join(told)}"] if told else []
 
 
-def _examples(root: Path, kind: str, paths: Sequence[Path]) -> str:
+def _examples(root: Path, kind: Kind, paths: Sequence[Path]) -> str:
     """Name some of the ``paths``; of files that are no pictures, count the suffixes."""
     names = [path.relative_to(root) for path in paths]
     if kind != NO_PICTURES:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from infer.core.images import PictureError, open_image
+from infer.core.images import PictureError, raw_mode, turn_upright
 from infer.core.progress import counted
+from infer.data.deep_colour import Box, is_deep, low_bytes, mend_planes, read_as_raw, stated_by_netpbm, strips
 
 _BITS, _POLARITY, _SAMPLE_FORMAT = 258, 262, 339
 _LARGEST = (341, 281)
@@ -23,7 +22,6 @@ _SMALLEST = 340
 _SOURCES = ("depth", "file", "container", "folder")
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 _GREY_OR_RGB = (0, 1, 2)
-_DEEP_COLOUR = re.compile("(RGB[AX]?);16([BLN])")
 _FLOATS = "floating-point values without a stated range; give dataset.depth, 1 for 0 to 1 or 8 for 0 to 255"
 
 
@@ -31,7 +29,7 @@ class Levels(NamedTuple):
     """The range of the values of a picture.
 
     Args:
-        maximum: the largest value.
+        maximum: the largest value, or up to 255 more than it where it is one of 16-bit colours that use their range.
         low: the value that is black.
         full: the value that is white.
         source: what says so: ``depth``, the ``file``, its ``container``, or the ``folder``.
@@ -74,15 +72,23 @@ def to_eight_bits(picture: ImageFile, file: Path, depth: int | None) -> tuple[Im
 
     Raises:
         UnstatedRangeError: for 32-bit whole numbers without a stated range.
-        PictureError: for floating-point or negative values without one.
+        PictureError: for floating-point or negative values without one, and where a range would need values that
+            Pillow does not give.
     """
-    raw = _raw_mode(picture)
     tags: Mapping[int, Any] = getattr(picture, "tag_v2", {})
-    ImageOps.exif_transpose(picture, in_place=True)
+    mend_planes(picture)
+    maximum = stated_by_netpbm(picture)
+    if maximum and depth and maximum > max(255, 2**depth - 1) and picture.mode == "RGB":
+        read_as_raw(picture)
+    raw = raw_mode(picture)
+    turn_upright(picture)
+    if is_deep(raw):
+        stated = (0.0, float(maximum)) if maximum is not None else _stated(tags)
+        return _from_deep_colour(picture, file, tags, stated, depth)
+    if maximum is not None:
+        return _from_netpbm(picture, maximum, depth)
     if picture.mode[0] in "IF" or (picture.mode == "L" and _tag(tags, _SAMPLE_FORMAT, 1) == _SIGNED):
         return _from_numbers(picture, raw, tags, depth)
-    if match := _DEEP_COLOUR.fullmatch(raw):
-        return _from_deep_colour(picture, file, match, tags, depth)
     return _from_bytes(picture, raw, tags, depth)
 
 
@@ -97,7 +103,7 @@ def range_notes(found: Iterable[Levels | None], depth: int | None) -> list[str]:
         if bits < bits_of(full) and (full > 255 or None not in known):
             of = f"{counted(len(own), 'picture')} of {bits_of(full)}-bit values without a stated range"
             cure = f"if they have fewer bits, dataset.depth={bits} takes {2**bits - 1:,} as white"
-            notes.append(f"{of}, which reach {top:,.0f} of {full:,.0f}; {cure}")
+            notes.append(f"{of}, none above {top:,.0f} of {full:,.0f}; {cure}")
     if own := by_source["folder"]:
         notes.append(
             f"{counted(len(own), 'picture')} of 32-bit values without a stated range, which reach {_top(own):,.0f}; "
@@ -113,13 +119,6 @@ def range_notes(found: Iterable[Levels | None], depth: int | None) -> list[str]:
 
 def _top(found: Iterable[Levels]) -> float:
     return max(each.maximum for each in found)
-
-
-def _raw_mode(picture: ImageFile) -> str:
-    """Return Pillow's name for the layout of the samples in the file, such as ``I;16B``; empty if it has none."""
-    args = picture.tile[0].args if picture.tile else None
-    first = args[0] if isinstance(args, tuple) and args else args
-    return first if isinstance(first, str) else ""
 
 
 def _tag(tags: Mapping[int, Any], tag: int, default: float | None = None) -> Any:
@@ -140,22 +139,31 @@ def _stated(tags: Mapping[int, Any]) -> tuple[float, float] | None:
     return float(low), float(full)
 
 
-def _levels(values: np.ndarray, bits: int, tags: Mapping[int, Any], depth: int | None) -> Levels:
-    """Decide which of ``values`` is black and which is white; ``bits`` are those of their type."""
-    lowest, highest = values.min().item(), values.max().item()
-    if not np.isfinite([lowest, highest]).all():
+def _levels(
+    ends: tuple[float, float], kind: str, bits: int, stated: tuple[float, float] | None, depth: int | None
+) -> Levels:
+    """Decide which value is black and which is white.
+
+    Args:
+        ends: the smallest and the largest value.
+        kind: of the type of the values, as numpy has it: ``u``, ``i`` or ``f``.
+        bits: of the type.
+        stated: the smallest and the largest value that the file states.
+        depth: bits that the values use.
+    """
+    lowest, highest = ends
+    if not np.isfinite(ends).all():
         raise PictureError("values that are not finite")
-    stated = _stated(tags)
     if depth is not None and depth <= bits:
         levels = Levels(highest, 0, 2**depth - 1, "depth")
     elif stated and stated[0] <= lowest and highest <= stated[1]:
         return Levels(highest, *stated, "file")
-    elif values.dtype.kind == "f":
+    elif kind == "f":
         raise PictureError(_FLOATS)
     elif bits == 32 and lowest >= 0:
-        raise UnstatedRangeError(highest)
+        raise UnstatedRangeError(int(highest))
     else:
-        levels = Levels(highest, 0, 2 ** (bits - (values.dtype.kind == "i" and lowest < 0)) - 1, "container")
+        levels = Levels(highest, 0, 2 ** (bits - (kind == "i" and lowest < 0)) - 1, "container")
     if lowest < -levels.full / 510:  # more than half a level below black
         raise PictureError(f"negative values, to {lowest:,g}, without a stated range")
     return levels
@@ -168,48 +176,75 @@ def _scaled(values: np.ndarray, levels: Levels, tags: Mapping[int, Any]) -> np.n
     return 255 - scaled if _tag(tags, _POLARITY, 1) == _WHITE_IS_ZERO else scaled
 
 
+def _ends(parts: Iterable[np.ndarray]) -> tuple[float, float]:
+    """Return the smallest and the largest value; both are NaN where one is."""
+    ends = np.array([(part.min(), part.max()) for part in parts])
+    return ends[:, 0].min().item(), ends[:, 1].max().item()
+
+
 def _from_numbers(
     picture: Image.Image, raw: str, tags: Mapping[int, Any], depth: int | None
 ) -> tuple[Image.Image, Levels]:
     """Scale grey pictures of 16 or 32 bits, whose numbers and polarity Pillow keeps, and signed ones."""
-    values = np.asarray(picture)
     bits = 12 if raw == "I;12" else 16 if picture.mode.startswith("I;") or "16" in raw or not tags else 32
+    kept = np.asarray(picture.crop((0, 0, 1, 1))).dtype
     if picture.mode == "L":
-        values, bits = values.view(np.int8), 8
+        kept, bits = np.dtype(np.int8), 8
     elif picture.mode == "I" and bits == 32 and _tag(tags, _SAMPLE_FORMAT, 1) != _SIGNED:
-        values = values.view(np.uint32)
-    levels = _levels(values, 32 if picture.mode == "F" else bits, tags, depth)
-    grey = Image.fromarray(_scaled(values, levels, tags))
-    if (key := picture.info.get("transparency")) is not None:
-        grey = Image.merge("LA", (grey, Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))))
+        kept = np.dtype(np.uint32)
+    ends = _ends(values.view(kept) for _, (values,) in strips(picture))
+    levels = _levels(ends, kept.kind, 32 if picture.mode == "F" else bits, _stated(tags), depth)
+    key = picture.info.get("transparency")
+    grey = Image.new("L" if key is None else "LA", picture.size)
+    for box, (values,) in strips(picture):
+        strip = Image.fromarray(_scaled(values.view(kept), levels, tags))
+        if key is not None:
+            strip = Image.merge("LA", (strip, Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))))
+        grey.paste(strip, box)
     return grey, levels
 
 
 def _from_deep_colour(
-    picture: Image.Image, file: Path, raw: re.Match[str], tags: Mapping[int, Any], depth: int | None
+    picture: Image.Image, file: Path, tags: Mapping[int, Any], stated: tuple[float, float] | None, depth: int | None
 ) -> tuple[Image.Image, Levels]:
     """Scale colours of 16 bits, of which Pillow keeps the high bytes; those suffice where the range is used."""
-    high, key = np.asarray(picture), picture.info.get("transparency")
-    colours, alpha = high[..., :3], high[..., 3:]
-    in_full = Levels(2**16 - 1, 0, 2**16 - 1, "container")
-    if key is None and depth in (None, 16) and not _stated(tags) and colours.max() > 127:
-        return picture, in_full
-    mode, order = raw.groups()
-    little = order == "L" or (order == "N" and sys.byteorder == "little")
-    with open_image(file) as again:  # the same bytes read in the other order: the low ones come as the high ones
-        other = f"{mode};16{'B' if little else 'L'}"
-        again.tile = [
-            tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
-            for tile in again.tile
-        ]
-        ImageOps.exif_transpose(again, in_place=True)
-        values = colours.astype(np.uint16) << 8 | np.asarray(again)[..., :3]
-    levels = _levels(values, 16, tags, depth)
-    if levels.source != "container":
-        colours = _scaled(values, levels, tags)
-    if key is not None:
-        alpha = np.where((values == key).all(axis=-1, keepdims=True), 0, 255).astype(np.uint8)
-    return Image.fromarray(np.concatenate([colours, alpha], axis=-1)), levels
+    key, bands = picture.info.get("transparency"), picture.getbands()
+    colours = len(bands) - (bands[-1] == "A")
+    if key is None and (depth is None or depth >= 16) and not stated:
+        extrema = cast(tuple[tuple[int, int], ...], picture.getextrema())
+        top = max(highest for _, highest in extrema[:colours])
+        return picture, Levels(256 * top + 255, 0, 2**16 - 1, "container")
+    low = low_bytes(file, tags, as_raw=picture.format == "PPM")
+
+    def parts() -> Iterator[tuple[Box, np.ndarray, np.ndarray]]:
+        for box, (high, below) in strips(picture, low):
+            below = below[..., None] if below.ndim == 2 else below[..., :colours]
+            yield box, high[..., :colours].astype(np.uint16) << 8 | below, high
+
+    levels = _levels(_ends(values for _, values, _ in parts()), "u", 16, stated, depth)
+    out = picture if key is None else Image.new("RGBA", picture.size)
+    for box, values, high in parts():
+        channels = list(np.moveaxis(high, -1, 0))
+        if levels.source != "container":
+            channels[:colours] = np.moveaxis(_scaled(values, levels, {}), -1, 0)
+        if key is not None:
+            channels.append(np.where((values == key).all(axis=-1), 0, 255).astype(np.uint8))
+        out.paste(Image.merge(out.mode, [Image.fromarray(np.ascontiguousarray(each)) for each in channels]), box)
+    return out, levels
+
+
+def _from_netpbm(picture: Image.Image, maximum: int, depth: int | None) -> tuple[Image.Image, Levels | None]:
+    """Scale a PPM, whose values Pillow has scaled up from the ``maximum`` that it states."""
+    top = 2**16 - 1 if picture.mode == "I" else 255  # what Pillow makes of the maximum
+    full = maximum if depth is None else min(maximum, 2**depth - 1)
+    if full == maximum and top == 255:
+        return picture, None
+    scaled, highest = Image.new("L" if picture.mode == "I" else picture.mode, picture.size), 0
+    for box, (values,) in strips(picture):
+        stated = np.rint(values * (maximum / top))  # as they are in the file
+        scaled.paste(Image.fromarray(_scaled(stated, Levels(0, 0, full, "depth"), {})), box)
+        highest = max(highest, int(stated.max()))
+    return scaled, Levels(highest, 0, full, "depth") if full < maximum else None
 
 
 def _from_bytes(
@@ -225,7 +260,7 @@ def _from_bytes(
     bands = [extrema] if isinstance(extrema[0], int | float) else extrema[: 3 if "RGB" in picture.mode else 1]
     inverted = _tag(tags, _POLARITY, 1) == _WHITE_IS_ZERO
     ends = np.array([255 - each if inverted else each for band in bands for each in band], np.uint8)
-    levels = _levels(ends, 8, tags, depth)
+    levels = _levels((int(ends.min()), int(ends.max())), "u", 8, _stated(tags), depth)
     if levels.source == "container" or (levels.low, levels.full) == (0, 255):
         return picture, levels if levels.maximum < 128 else None
     if picture.has_transparency_data:

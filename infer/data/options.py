@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from infer.core.checks import Choice, Name, Range
-from infer.core.errors import UserError
+from infer.core.errors import UserError, shown
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ class DatasetOptions:
         Range(0, self.image_size).check(f"{at}crop", self.crop)
         for key, values in (("mean", self.mean), ("std", self.std)):
             if (self.mean is None) != (self.std is None) or (values is not None and len(values) != self.channels):
-                raise UserError(f"{at}{key}={values}: give mean and std a value for each of {self.channels} channels")
+                raise UserError(
+                    f"{at}{key}={shown(values)}: give mean and std a value for each of {self.channels} channels"
+                )
         if not _is_colour(self.background):
             raise UserError(f"{at}background={self.background}: not a colour; give a name, such as white, or #rrggbb")
         if self.kind == "folder" and self.root is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from infer.core.errors import UserError
 from infer.core.images import PictureError, open_image
+from infer.core.paths import user_path
 from infer.data.duplicates import duplicate_groups
 from infer.data.layout import find_layout
 from infer.data.pictures import Pictures
@@ -43,7 +43,7 @@ def summarise(data: Splits, root: str | None) -> dict[str, Any]:
         "side": data.side,
         "notes": list(data.notes),
         "alike_across": _duplicates_across(data),
-        **(_file_summary(Path(root)) if root is not None else {"files": None}),
+        **(_file_summary(user_path(root)) if root is not None else {"files": None}),
     }
 
 
@@ -61,7 +61,7 @@ def _file_summary(root: Path) -> dict[str, Any]:
     modes: Counter[str] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
     try:
-        parts = find_layout(Path(os.path.expanduser(root))).parts.values()
+        parts = find_layout(root).parts.values()
     except UserError:  # the folder is gone or changed since it was read
         return {"files": None}
     for file in (file for part in parts for file in part.files):

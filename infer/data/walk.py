@@ -15,9 +15,14 @@ _SYSTEM = {
 }
 """What systems put beside the files of a user; names with a leading dot are left out too."""
 
-NO_PICTURES = "files that are no pictures"
-_BROKEN, _AGAIN = "links that lead nowhere", "links to folders that are read anyway"
-_SPECIAL, _CLOSED = "pipes, sockets and devices", "folders that cannot be opened"
+Kind = tuple[str, str]
+"""What one entry that is left out is called, and what several are."""
+
+NO_PICTURES: Kind = ("file that is no picture", "files that are no pictures")
+_BROKEN: Kind = ("link that leads nowhere", "links that lead nowhere")
+_AGAIN: Kind = ("link to a folder that is read anyway", "links to folders that are read anyway")
+_SPECIAL: Kind = ("pipe, socket or device", "pipes, sockets and devices")
+_CLOSED: Kind = ("folder that cannot be opened", "folders that cannot be opened")
 
 
 class Listing(NamedTuple):
@@ -40,7 +45,7 @@ class Walk:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.left_out: dict[str, list[Path]] = defaultdict(list)
+        self.left_out: dict[Kind, list[Path]] = defaultdict(list)
         self._seen: set[tuple[int, int]] = set()
         self._listings: dict[Path, Listing] = {}
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from infer.core.checks import Range, check_value
 from infer.core.errors import UserError
 from infer.core.extras import needed_by
 from infer.distilled.dataset import DistilledSet
@@ -39,7 +41,7 @@ class DistilledDataModule(pl.LightningDataModule):
         temperature: softmax temperature of the labels.
 
     Raises:
-        UserError: if the file cannot be read.
+        UserError: if the file cannot be read, and for values out of range.
 
     Example:
         >>> import torch
@@ -60,6 +62,8 @@ class DistilledDataModule(pl.LightningDataModule):
         transform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
+        check_value("batch_size", batch_size, Annotated[int, Range(1, 2**24)])
+        check_value("num_workers", num_workers, Annotated[int, Range(0, 4096)])
         dataset = path_or_set if isinstance(path_or_set, DistilledSet) else load(path_or_set)
         if dataset.header.labels == "dynamic":
             raise UserError("labels=dynamic: the set has no labels of its own; its teachers label each batch")

@@ -5,7 +5,7 @@ Tables name classes as they are, with two exceptions. A name that a spreadsheet 
 surrogate, which UTF-8 cannot encode, is written as ``\\udc80``. ``meta.json`` has all names unchanged.
 
 An export is written to a hidden folder within its folder and moved into place when it is whole, ``meta.json`` last. One
-that fails leaves nothing behind. One that is killed leaves the hidden folder; the next export names it.
+that fails leaves nothing behind. One that is killed leaves the hidden folder, which the next export deletes.
 """
 
 from __future__ import annotations
@@ -26,14 +26,20 @@ from PIL import Image
 
 from infer.core.errors import UserError, choices
 from infer.core.extras import needed_by
+from infer.core.files import is_abandoned, temporary_path
 from infer.core.folder_names import folder_names
+from infer.core.paths import user_path
 from infer.distilled.composing import ComposedSet
 
 _BATCH_BYTES = 2**24
 """Bytes of the images that are composed at once."""
+_LABEL_BYTES = 2**24
+"""Bytes of the labels that are held at once."""
 _ROWS = 1024
-"""Rows of a Parquet file that are written at once."""
-_UNFINISHED = ".unfinished-export"
+"""Most rows of a Parquet file that are written at once."""
+_BYTES_PER_PROBABILITY = 48
+"""What a class takes in a composed label: one-hot int64, float32, and a number of Python."""
+_UNFINISHED = "unfinished-export"
 _COLUMNS = ("file", "class", "kind")
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 """How a cell begins that a spreadsheet may take for a formula."""
@@ -61,8 +67,8 @@ def export_set(dataset: ComposedSet, folder: str | Path, format: str = "imagefol
             they lead to is kept.
 
     Raises:
-        UserError: if the format is unknown, needs a package that is missing, or the folder holds something or cannot be
-            written.
+        UserError: if the format is unknown, needs a package that is missing, the folder holds something, another export
+            writes to it, it cannot be written, or the disk is full.
 
     Example:
         >>> import tempfile, torch
@@ -77,29 +83,32 @@ def export_set(dataset: ComposedSet, folder: str | Path, format: str = "imagefol
     """
     if format not in _FORMATS:
         raise choices("format", format, _FORMATS)
-    folder = Path(folder)
+    folder = user_path(folder)
     write = _FORMATS[format](dataset.to("cpu"))
     try:
         with _replacing(folder, overwrite) as unfinished:
             write(unfinished)
             (unfinished / "meta.json").write_text(json.dumps(_meta(dataset), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise UserError(f"export to {folder}: {error.strerror or error}; choose a folder to write to") from error
+        raise UserError(
+            f"export to {folder}: {error.strerror or error}; free space, or choose a folder to write to"
+        ) from error
 
 
 @contextlib.contextmanager
 def _replacing(folder: Path, overwrite: bool) -> Iterator[Path]:
     """Yield a hidden folder in ``folder``; at the end of the block its entries are moved up, ``meta.json`` last."""
-    _check_folder(folder, overwrite)
     created = not folder.exists()
-    unfinished = folder / _UNFINISHED
-    if overwrite:
-        _remove(unfinished)
+    for entry in _exports(folder):
+        with contextlib.suppress(OSError):  # another process may delete it too
+            if is_abandoned(entry):
+                _remove(entry)
+    _check_folder(folder, overwrite)
+    unfinished = temporary_path(folder / _UNFINISHED)
     unfinished.mkdir(parents=True)
     try:
         yield unfinished
-        if not overwrite:
-            _check_folder(folder, overwrite, known=_UNFINISHED)  # something may have come meanwhile
+        _check_folder(folder, overwrite, known=unfinished)  # something may have come meanwhile
         for entry in [entry for entry in folder.iterdir() if entry != unfinished]:
             _remove(entry)
         for entry in sorted(unfinished.iterdir(), key=lambda entry: entry.name == "meta.json"):
@@ -113,14 +122,23 @@ def _replacing(folder: Path, overwrite: bool) -> Iterator[Path]:
         raise
 
 
-def _check_folder(folder: Path, overwrite: bool, known: str = "") -> None:
+def _exports(folder: Path) -> list[Path]:
+    """Return the hidden folders of exports to ``folder`` that run or were killed."""
+    return sorted(folder.glob(f".{_UNFINISHED}.*.tmp")) if folder.is_dir() else []
+
+
+def _check_folder(folder: Path, overwrite: bool, known: Path | None = None) -> None:
     """Refuse a folder that holds something beside ``known``, or one that nobody means to empty."""
-    held = sorted(entry.name for entry in folder.iterdir() if entry.name != known) if folder.is_dir() else []
+    if running := [entry.name for entry in _exports(folder) if entry != known]:
+        raise UserError(
+            f"export to {folder}: another export writes to it; choose another folder, or remove {running[0]} from it "
+            "if that export has ended"
+        )
+    held = sorted(entry.name for entry in folder.iterdir() if entry != known) if folder.is_dir() else []
     if not held:
         return
     if not overwrite:
-        what = "an export that was broken off or still runs" if _UNFINISHED in held else repr(held[0])
-        raise UserError(f"export to {folder}: holds {what}; choose another folder, or overwrite=True to empty it")
+        raise UserError(f"export to {folder}: holds {held[0]!r}; choose another folder, or overwrite=True to empty it")
     if any(place.resolve().is_relative_to(folder.resolve()) for place in (Path.cwd(), Path.home())):
         raise UserError(f"export to {folder}: holds the working or home folder, which is not emptied; choose another")
 
@@ -143,12 +161,17 @@ class _Item(NamedTuple):
 
 def _items(dataset: ComposedSet) -> Iterator[_Item]:
     """All items, composed in batches."""
-    image_bytes = dataset.naturals[0].numel()
-    for indices in torch.arange(len(dataset)).split(max(1, min(256, _BATCH_BYTES // image_bytes))):
+    most = min(256, _BATCH_BYTES // dataset.naturals[0].numel(), _most_labels(dataset))
+    for indices in torch.arange(len(dataset)).split(max(1, most)):
         parts = (dataset.images(indices), dataset.classes_of(indices).tolist(), dataset.soft_labels(indices).tolist())
         for number, image, target, label in zip(indices.tolist(), *parts, strict=True):
             kind = "view" if dataset.mixed_views else "natural" if number < len(dataset.naturals) else "composed"
             yield _Item(number, _png(image), target, kind, label)
+
+
+def _most_labels(dataset: ComposedSet) -> int:
+    """Return the number of labels that are held at once; at least 1."""
+    return max(1, _LABEL_BYTES // (len(dataset.header.classes) * _BYTES_PER_PROBABILITY))
 
 
 def _png(image: torch.Tensor) -> bytes:
@@ -217,9 +240,9 @@ def _parquet(dataset: ComposedSet) -> Callable[[Path], None]:
     )
 
     def write(folder: Path) -> None:
-        items = _items(dataset)
+        items, most = _items(dataset), min(_ROWS, _most_labels(dataset))
         with parquet.ParquetWriter(folder / "train.parquet", schema) as writer:
-            while rows := list(itertools.islice(items, _ROWS)):
+            while rows := list(itertools.islice(items, most)):
                 columns = [
                     [item.png for item in rows],
                     [item.target for item in rows],

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 from pydantic import Field, InstanceOf, JsonValue, StrictFloat, StrictInt, TypeAdapter, ValidationError
 
@@ -20,6 +22,8 @@ from infer.core.mixed_views import MixedViews
 VERSION = 2
 LARGEST_SIDE = 4096
 """Longest side of an image in pixels."""
+MOST_CLASSES = 2**16
+"""Class numbers take 16 bits at most."""
 _LARGEST_COUNT = 2**63 - 1
 _ADDED_BY_VERSION_2: dict[str, Any] = {"sheets": [], "views": None}
 
@@ -38,7 +42,7 @@ class Header:
     The annotations give the types and ranges that :func:`read_header` requires of a file.
 
     Args:
-        classes: distinct class names; the position is the class number.
+        classes: distinct class names, at most 65,536; the position is the class number.
         mean: mean of each channel, for pixels in 0 to 1.
         std: standard deviation of each channel, for pixels in 0 to 1.
         labels: kind of labels: ``"static"`` (one per image), ``"views"`` (one per mixed view), ``"dynamic"`` (the
@@ -54,7 +58,7 @@ class Header:
         provenance: how the file was made; any JSON object, for people.
     """
 
-    classes: Annotated[list[InstanceOf[str]], Field(min_length=1)]
+    classes: Annotated[list[InstanceOf[str]], Field(min_length=1, max_length=MOST_CLASSES)]
     mean: list[Mean]
     std: list[Std]
     labels: Annotated[str, Field(pattern="^(static|views|dynamic|hard)$")]
@@ -68,9 +72,28 @@ class Header:
     version: int = VERSION
     provenance: JsonObject = field(default_factory=dict)
 
+    @cached_property
+    def mixed_views(self) -> MixedViews | None:
+        """How the mixed views of the set are drawn; None where its items are the images of the pool."""
+        return None if self.views is None else MixedViews.from_header(self.views)
+
+    @property
+    def text(self) -> str:
+        """The header as a file has it; :func:`read_header` reads it.
+
+        Raises:
+            UserError: for a value that JSON does not have.
+        """
+        try:
+            return json.dumps({each.name: getattr(self, each.name) for each in fields(self)}, sort_keys=True)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UserError(f"header: is no JSON ({error}); give texts, numbers, lists and mappings") from error
+
+
+Parsed = TypeVar("Parsed")
 
 _VERSION = TypeAdapter(Annotated[StrictInt, Field(ge=1)])
-_HEADER, _VIEWS = TypeAdapter(Header), TypeAdapter(MixedViews)
+_HEADER = TypeAdapter(Header)
 
 
 def read_header(path: Path, text: str | None) -> Header:
@@ -89,14 +112,14 @@ def read_header(path: Path, text: str | None) -> Header:
         UserError: names the file, the field, the value and what was expected.
     """
     content = _parsed(path, text)
-    version = _validated(path, _VERSION, content["version"], "version")
+    version: int = _validated(path, lambda: _VERSION.validate_python(content["version"]), "version")
     if version > VERSION:
         raise UserError(f"{path}: format version {version}, this infer reads 1 to {VERSION}; update infer to read it")
     content = {**(_ADDED_BY_VERSION_2 if version == 1 else {}), **content, "version": VERSION}
     for known in fields(Header):
         if known.name not in content:
             raise UserError(f"{path}: its header lacks the field {known.name}; copy it again or distil again")
-    header: Header = _validated(path, _HEADER, content)
+    header: Header = _validated(path, lambda: _HEADER.validate_python(content))
     _check_together(path, header)
     return header
 
@@ -116,10 +139,10 @@ def _parsed(path: Path, text: str | None) -> dict[str, Any]:
     raise UserError(f"{path}: a safetensors file, but not a distilled set: it has no infer header{found}")
 
 
-def _validated(path: Path, adapter: TypeAdapter[Any], content: Any, at: str = "") -> Any:
-    """Return ``content``, a field ``at`` or the whole header, as the type of ``adapter``."""
+def _validated(path: Path, validate: Callable[[], Parsed], at: str = "") -> Parsed:
+    """Return what ``validate`` returns, of a field ``at`` or of the whole header."""
     try:
-        return adapter.validate_python(content)
+        return validate()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = [*([at] if at else []), *first["loc"]]
@@ -144,8 +167,7 @@ def _check_together(path: Path, header: Header) -> None:
     if (header.labels == "views") != (header.views is not None):
         expected = "an object" if header.labels == "views" else "null"
         _refuse(path, "views", header.views, f"must be {expected} where labels={header.labels}")
-    if header.views is not None:
-        _validated(path, _VIEWS, header.views, "views")
+    _validated(path, lambda: header.mixed_views, "views")
 
 
 def _refuse(path: Path, name: str, value: Any, expected: str) -> NoReturn:

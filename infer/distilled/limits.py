@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infer.core.errors import UserError
-from infer.core.mixed_views import MixedViews
 from infer.distilled.header import Header
 from infer.distilled.tensors import Layout
 
@@ -23,6 +22,8 @@ MAX_RATIO = 32
 _BYTES_PER_IMAGE = 96  # positions of natural image and compensator, class, and what computing them takes
 _BYTES_PER_VIEW = 128  # random numbers and choice, and what sorting them takes
 _BYTES_PER_DRAWN_IMAGE = 256  # of a pool that mixed views are drawn from
+_BATCH = 256  # items of a batch
+_BYTES_PER_PROBABILITY = 12  # of a batch of labels: the class as one-hot int64, and the label float32
 _BYTES_OF_DRAWING = 2**27  # a block of candidates
 _BYTES_PER_SHEET_BYTE = 10  # of the pixels of one sheet, while it is decoded
 _SIZES = {"U8": 1, "I8": 1, "U16": 2, "F16": 2}
@@ -43,11 +44,12 @@ def memory_needed(header: Header, layouts: Mapping[str, Layout], composed: int) 
     if "sheets" in stored:
         needed += stored["sheets"] + images * pixels
         needed += _BYTES_PER_SHEET_BYTE * math.ceil(images / len(header.sheets)) * pixels
-    if header.views is not None:
-        views = MixedViews.from_header(header.views)
+    items = pool
+    if views := header.mixed_views:
+        items = views.count
         needed += _BYTES_OF_DRAWING + views.count * _BYTES_PER_VIEW + pool * _BYTES_PER_DRAWN_IMAGE
         needed += 2 * (views.smooth_noise + 1) * pixels if views.smooth_noise else 0
-    return needed
+    return needed + min(items, _BATCH) * len(header.classes) * _BYTES_PER_PROBABILITY
 
 
 def check_memory(path: Path, needed: int, max_bytes: int | None) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from infer.core import codec
+from infer.core.checks import Range, check_value
 from infer.core.errors import UserError
 from infer.core.mixed_views import MixedViews, unpack_choices
+from infer.core.paths import user_path
 from infer.distilled.artifacts import SCHEME, fetch
 from infer.distilled.composing import composed_count
 from infer.distilled.dataset import DistilledSet
@@ -33,7 +35,8 @@ def load(
     are checked before any image is decoded. Files of format version 1 and 2 are read.
 
     Args:
-        path: a file, or a published one as ``wandb:<entity>/<project>/<artifact>:<version>``.
+        path: a file (``~`` is the home folder), or a published one as
+            ``wandb:<entity>/<project>/<artifact>:<version>``.
         transform: function applied to each image, uint8 [ch, H, W], when the set is indexed.
         max_bytes: bytes of memory that the set may take; None is 4 GiB, or 32 times the size of the file where that
             is more.
@@ -55,7 +58,8 @@ def load(
         >>> len(dataset), dataset.targets.tolist()
         (2, [0, 1])
     """
-    file = fetch(str(path)) if str(path).startswith(SCHEME) else Path(path)
+    check_value("max_bytes", max_bytes, Annotated[int | None, Range(0, 2**63)])
+    file = fetch(str(path)) if str(path).startswith(SCHEME) else user_path(path)
     if not file.is_file():
         raise UserError(f"{file}: no such distilled file; write one with infer.distill or the command infer-distill")
     header, tensors = _read(file, max_bytes)
@@ -90,8 +94,8 @@ def _composed(file: Path, header: Header, layouts: dict[str, Layout], targets: T
     check_targets(file, header, targets)
     composed = composed_count(targets, layouts["compensators"].sizes[0], header.compensators_per_round)
     pool = len(targets) + composed
-    if header.views is not None and header.views["pool"] != pool:
-        raise UserError(f"{file}: header field views.pool={header.views['pool']}, but it holds {pool} images")
+    if header.mixed_views and header.mixed_views.pool != pool:
+        raise UserError(f"{file}: header field views.pool={header.mixed_views.pool}, but it holds {pool} images")
     if header.labels == "static" and layouts["labels"].sizes[0] != pool:
         raise UserError(f"{file}: {layouts['labels'].shape[0]} labels for {pool} images")
     return composed
@@ -115,8 +119,8 @@ def _decoded(
     else:
         naturals = tensors["naturals"]
     choices = None
-    if header.views is not None and "choices" in tensors:
-        choices = _choices(file, MixedViews.from_header(header.views), tensors["choices"])
+    if header.mixed_views and "choices" in tensors:
+        choices = _choices(file, header.mixed_views, tensors["choices"])
     return DistilledSet(naturals, targets, compensators, tensors.get("labels"), header, coded, choices, transform)
 
 

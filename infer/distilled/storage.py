@@ -13,9 +13,8 @@ The file is in the format safetensors. It holds
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,8 +25,9 @@ from torch import Tensor
 from infer.core.budget import Ledger
 from infer.core.files import write_bytes
 from infer.core.mixed_views import MixedViews, choice_bits, pack_choices
-from infer.distilled.header import Header
-from infer.distilled.tensors import target_dtype
+from infer.core.paths import user_path
+from infer.distilled.header import Header, read_header
+from infer.distilled.tensors import check_labels, check_layouts, check_targets, layout_of, target_dtype
 
 Stored = TypeVar("Stored", bound="StoredSet")
 
@@ -64,10 +64,10 @@ class StoredSet:
         """Bytes in memory."""
         return self.naturals.nbytes + self.compensators.nbytes + (0 if self.labels is None else self.labels.nbytes)
 
-    @cached_property
+    @property
     def mixed_views(self) -> MixedViews | None:
         """How the mixed views of the set are drawn; None where its items are the images of the pool."""
-        return None if self.header.views is None else MixedViews.from_header(self.header.views)
+        return self.header.mixed_views
 
     @property
     def natural_bytes(self) -> int:
@@ -106,7 +106,16 @@ class StoredSet:
 
     def to_bytes(self) -> bytes:
         """Return the content of the file; the same set gives the same bytes."""
-        header = replace(self.header, sheets=[len(sheet) for sheet in self.coded])
+        return to_safetensors(self._tensors, metadata={"infer": self._header.text})
+
+    @property
+    def _header(self) -> Header:
+        """The header as the file has it."""
+        return replace(self.header, sheets=[len(sheet) for sheet in self.coded])
+
+    @property
+    def _tensors(self) -> dict[str, Tensor]:
+        """The tensors as the file has them."""
         tensors = {
             "targets": self.natural_targets.to(target_dtype(len(self.header.classes))),
             "compensators": self.compensators,
@@ -119,21 +128,32 @@ class StoredSet:
             tensors["labels"] = self.labels
         if self.choices is not None and self.mixed_views:
             tensors["choices"] = pack_choices(self.choices, self.mixed_views.candidates)
-        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        return to_safetensors(tensors, metadata={"infer": json.dumps(vars(header), sort_keys=True)})
+        return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
     def save(self, path: str | Path) -> int:
         """Write the file completely or not at all.
 
         Args:
-            path: the file to write; its folder is created.
+            path: the file to write (``~`` is the home folder); its folder is created.
 
         Returns:
             The bytes of the file.
 
         Raises:
-            UserError: if the file cannot be written.
+            UserError: if the file cannot be written, or could not be read: its header or its tensors are none of a
+                distilled set.
         """
+        file = user_path(path)
+        _require_readable(file, self._header, self._tensors, self.natural_targets)
         content = self.to_bytes()
-        write_bytes(Path(path), content)
+        write_bytes(file, content)
         return len(content)
+
+
+def _require_readable(file: Path, header: Header, tensors: Mapping[str, Tensor], targets: Tensor) -> None:
+    """Refuse, as :func:`infer.load` would, a header or tensors that are none of a distilled file."""
+    header = read_header(file, header.text)
+    check_layouts(file, header, {name: layout_of(tensor) for name, tensor in tensors.items()})
+    check_targets(file, header, targets)
+    if "labels" in tensors:
+        check_labels(file, header, tensors["labels"])

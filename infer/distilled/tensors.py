@@ -16,6 +16,7 @@ from infer.core.mixed_views import MOST_CANDIDATES, MixedViews, choice_bits
 from infer.distilled.header import LARGEST_SIDE, Header
 
 _CHECKED_AT_ONCE = 2**22  # numbers of labels
+_NAMES = {torch.uint8: "U8", torch.int8: "I8", torch.uint16: "U16", torch.float16: "F16"}
 
 
 class Layout(NamedTuple):
@@ -41,6 +42,11 @@ class Layout(NamedTuple):
         )
 
 
+def layout_of(tensor: Tensor) -> Layout:
+    """Return the layout of a tensor that is to be written."""
+    return Layout(_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
+
+
 def target_dtype(classes: int) -> torch.dtype:
     """Return the smallest unsigned type that holds the class numbers."""
     return torch.uint8 if classes <= 256 else torch.uint16
@@ -59,8 +65,7 @@ def expected_layouts(header: Header) -> dict[str, Layout]:
         layouts["naturals"] = Layout("U8", (None, *image))
     if header.labels == "static":
         layouts["labels"] = Layout("F16", (None, classes))
-    if header.views is not None:
-        views = MixedViews.from_header(header.views)
+    if views := header.mixed_views:
         layouts["labels"] = Layout("U8", (views.count, classes))
         if bits := views.count * choice_bits(views.candidates):
             layouts["choices"] = Layout("U8", (-(-bits // 8),))
@@ -88,8 +93,8 @@ def check_layouts(path: Path, header: Header, found: Mapping[str, Layout]) -> No
         name = reprlib.repr(foreign[0])
         raise UserError(f"{path}: tensor {name} does not belong to a file with labels={header.labels}")
     _check_together(path, header, found)
-    if header.views is not None:
-        _check_views(path, MixedViews.from_header(header.views), max(found["compensators"].sizes[-2:]))
+    if header.mixed_views:
+        _check_views(path, header.mixed_views, max(found["compensators"].sizes[-2:]))
 
 
 def _check_together(path: Path, header: Header, found: Mapping[str, Layout]) -> None:
@@ -123,10 +128,12 @@ def _check_views(path: Path, views: MixedViews, side: int) -> None:
 
 
 def check_targets(path: Path, header: Header, targets: Tensor) -> None:
-    """Refuse class numbers beyond the classes."""
-    largest = int(targets.max())
-    if largest >= len(header.classes):
-        raise UserError(f"{path}: tensor targets has class number {largest}, there are {len(header.classes)} classes")
+    """Refuse class numbers outside of the classes."""
+    for number in (int(targets.max()), int(targets.min())):
+        if not 0 <= number < len(header.classes):
+            raise UserError(
+                f"{path}: tensor targets has class number {number}, there are {len(header.classes)} classes"
+            )
 
 
 def check_labels(path: Path, header: Header, labels: Tensor) -> None:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 from infer.core.checks import Range, check, replaced
-from infer.core.errors import UserError, choices
+from infer.core.errors import UserError, choices, shown
 
 if TYPE_CHECKING:
     from infer.methods.selection import Naturals, SelectionInputs
@@ -150,13 +150,14 @@ def method_options(name: str, values: Mapping[str, Any]) -> Any:
     if not isinstance(name, str) or name not in METHODS:
         raise choices("method", name, METHODS)
     if not isinstance(values, Mapping):
-        raise UserError(f"method.options={values}: must be options by name")
+        raise UserError(f"method.options={shown(values)}: must be options by name")
     options = METHODS[name].options
     known = [each.name for each in fields(options)]
     for key in values:
         if key not in known:
             raise UserError(
-                f"method.options.{key}={values[key]}: no option of method={name}; it has {', '.join(known) or 'none'}"
+                f"method.options.{key}={shown(values[key])}: no option of method={name}; it has "
+                f"{', '.join(known) or 'none'}"
             )
     check(options(**values), "method.options.")
     return replaced(options(), values)  # whole numbers become fractions where an option is one

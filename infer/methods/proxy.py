@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from infer.core.labels import Ensemble
-from infer.models.weights import normalised
+from infer.models.weights import normalised, require_finite
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,19 @@ class ProxyModel:
 
     @torch.no_grad()
     def reducible_loss(self, images: Tensor) -> Tensor:
-        """Compute the reducible loss of ``images`` uint8 [B, ch, H, W]: float32 [B], on the CPU."""
+        """Compute the reducible loss of ``images`` uint8 [B, ch, H, W]: float32 [B], on the CPU.
+
+        Raises:
+            UserError: for logits that are NaN or infinite.
+        """
         images = images.to(self.device)
         mean, std = (moment.to(self.device) for moment in self.moments)
         teachers = Ensemble(self.teachers, "probabilities", self.temperature).to(self.device)
         teacher_logits = teachers.logits(normalised(images, mean, std))
         proxy_logits = self.network.to(self.device)(images).float()
+        require_finite("the proxy model", proxy_logits)  # NaN would count as the largest loss
+        for teacher, logits in zip(self.teachers, teacher_logits, strict=True):
+            require_finite(f"teacher {type(teacher).__name__}", logits)
         return reducible_loss(proxy_logits, teacher_logits, self.temperature).cpu()
 
 

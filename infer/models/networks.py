@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import nn
 
 from infer.core.batch_norm import batch_norms
-from infer.core.errors import UserError, choices
+from infer.core.errors import UserError, choices, shown
+from infer.core.paths import user_path
 from infer.models.options import SHUFFLENETS, BackboneOptions, backbone, require_known
 from infer.models.stems import replace_convolution, require_stem, small_stem
 
@@ -55,18 +61,32 @@ def build(network: str | BackboneOptions, classes: int, channels: int, side: int
         >>> build("convnet_narrow", classes=10, channels=3, side=32)(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
-    chosen = backbone(network) if isinstance(network, str) else network
+    chosen = backbone(network)
     require_stem(chosen)
     try:
-        model = _constructed(chosen, classes, channels, side)
+        with _weights_only():
+            model = _constructed(chosen, classes, channels, side)
     except UserError:
         raise
     except Exception as error:  # a foreign constructor raises errors of many types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"backbone={chosen.model}: options {dict(chosen.options)} do not suit it: {reason}") from error
+        raise UserError(f"backbone={chosen.model}: options {shown(chosen.options)} do not suit it: {reason}") from error
     if chosen.model != "convnet":
         small_stem(model, chosen, channels, side)
     return model.to(memory_format=torch.channels_last)
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Let torch read files of weights as tensors and numbers in the block, and run no code, whatever a library asks."""
+    names = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")  # torch refuses both at once
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    os.environ[names[0]] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[names[0]]
+        os.environ.update(before)
 
 
 def _constructed(chosen: BackboneOptions, classes: int, channels: int, side: int) -> nn.Module:
@@ -83,7 +103,8 @@ def _constructed(chosen: BackboneOptions, classes: int, channels: int, side: int
     import timm
 
     try:
-        model = timm.create_model(chosen.model, num_classes=classes, in_chans=channels, **chosen.options)
+        options = _with_home(chosen.options)
+        model = timm.create_model(chosen.model, num_classes=classes, in_chans=channels, **options)
     except Exception as error:
         if not chosen.options.get("pretrained"):
             raise
@@ -95,6 +116,17 @@ def _constructed(chosen: BackboneOptions, classes: int, channels: int, side: int
     if not (hasattr(model, "get_classifier") and hasattr(model, "forward_head")):
         raise UserError(f"backbone={chosen.model}: has no head that classifies; choose another model of timm")
     return model
+
+
+def _with_home(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a network's options, in which the ``~`` of a file of weights is the home folder."""
+    changed: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, Mapping):  # pretrained_cfg_overlay
+            changed[key] = _with_home(value)
+        else:
+            changed[key] = str(user_path(value)) if isinstance(value, str) and value[:1] == "~" else value
+    return changed
 
 
 def require_batch_norm(key: str, model: nn.Module) -> None:

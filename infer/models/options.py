@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
-from infer.core.checks import Choice, Name, Range
-from infer.core.errors import choices
+from infer.core.checks import Choice, Name, Range, check
+from infer.core.errors import UserError, choices, shown
 
 OPTIMISERS = Choice("sgd", "nesterov", "adamw")
 
@@ -78,16 +81,45 @@ NETWORKS = _named(
 """The networks that have a name of their own here; every other name is that of a timm model."""
 
 
-def backbone(name: str) -> BackboneOptions:
-    """Return the options of the network ``name``: one of :data:`NETWORKS`, or a timm model."""
-    return NETWORKS.get(name, BackboneOptions(name, name))
+def backbone(network: str | BackboneOptions) -> BackboneOptions:
+    """Return the options of a network: of the name of one of :data:`NETWORKS` or of a timm model, or those given.
+
+    Raises:
+        UserError: for what is neither a name nor the options of a network, and for options out of range.
+    """
+    if isinstance(network, str):
+        return NETWORKS.get(network, BackboneOptions(network, network))
+    if not isinstance(network, BackboneOptions):
+        raise UserError(f"backbone={shown(network)}: must be a name, such as resnet18, or infer.BackboneOptions")
+    check(network, "backbone.")
+    return network
+
+
+_MODEL = re.compile(r"@register_model\s+def (\w+)")
+"""How timm's files name a model."""
 
 
 def require_known(key: str, model: str) -> None:
     """Raise :class:`UserError`, which begins with ``key``, where there is no network ``model``; near names lead."""
+    name = model.partition(".")[0]  # without the tag of pretrained weights
     if model in SHUFFLENETS or model in {network.model for network in NETWORKS.values()}:
         return
-    import timm  # takes seconds to import
+    source = _timm_source()
+    registered = _MODEL.findall(source)
+    if name in registered:
+        return
+    if not registered or re.search(rf"['\"]{re.escape(name)}['\"]", source):  # such as a deprecated name
+        import timm  # takes seconds to import
 
-    if not timm.is_model(model):
-        raise choices(key, model, [*NETWORKS, *SHUFFLENETS, *timm.list_models()])
+        registered = timm.list_models()
+        if timm.is_model(model):
+            return
+    raise choices(key, model, [*NETWORKS, *SHUFFLENETS, *registered])
+
+
+def _timm_source() -> str:
+    """Return the text of timm's models, which names them; empty where it is not found as files."""
+    found = find_spec("timm")
+    folders = found.submodule_search_locations if found else None
+    files = sorted(Path(folders[0], "models").rglob("*.py")) if folders else []
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)

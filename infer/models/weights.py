@@ -47,11 +47,11 @@ def frozen(model: nn.Module) -> nn.Module:
     return model.requires_grad_(False).eval()
 
 
-def require_finite(name: str, logits: Tensor) -> None:
-    """Raise :class:`UserError` where logits of the network ``name`` are NaN or infinite."""
-    if not logits.isfinite().all():
+def require_finite(name: str, outputs: Tensor, what: str = "logits") -> None:
+    """Raise :class:`UserError` where ``outputs`` of the network ``name``, logits or features, are NaN or infinite."""
+    if not outputs.isfinite().all():
         raise UserError(
-            f"{name}: its logits are NaN or infinite; its training has diverged, or its BatchNorm statistics have seen "
+            f"{name}: its {what} are NaN or infinite; its training has diverged, or its BatchNorm statistics have seen "
             "too few steps: choose a smaller lr, or train it longer"
         )
 
@@ -64,14 +64,16 @@ def features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     the input of the last linear layer, which must return the logits.
 
     Raises:
-        UserError: where neither is there.
+        UserError: where neither is there, or the features are NaN or infinite.
     """
     if hasattr(network, "get_classifier") and hasattr(network, "forward_head"):
         timms: Any = network
         found = (timms.forward_head(timms.forward_features(batch), pre_logits=True) for batch in batches)
     else:
         found = (_head_input(network, batch) for batch in batches)
-    return torch.cat([some.flatten(1).float().cpu() for some in found])
+    outputs = torch.cat([some.flatten(1).float().cpu() for some in found])
+    require_finite(type(network).__name__, outputs, "features")
+    return outputs
 
 
 def _head_input(network: nn.Module, batch: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from infer.core.checks import check
-from infer.core.errors import UserError
+from infer.core.errors import UserError, shown
 from infer.core.progress import reporting
 from infer.data import Splits
 from infer.distilled import DistilledSet
@@ -21,7 +21,7 @@ from infer.models.weights import PixelClassifier, frozen
 from infer.pipeline.assemble import Assembler
 from infer.pipeline.set_options import SetOptions
 from infer.training.compensators import Compensators
-from infer.training.context import Context
+from infer.training.context import Context, context_of_call
 from infer.training.evaluation import evaluate
 from infer.training.fit import own_generators
 from infer.training.options import TrainerOptions
@@ -69,10 +69,7 @@ def distill(
         12
     """
     chosen = _options(ipc, method, seed, options)
-    context = Context(data, chosen.augment, trainer=trainer or TrainerOptions())
-    for each in (chosen, context.trainer):
-        check(each)
-    context.trainer.require()
+    context = context_of_call(data, chosen.augment, trainer)
     named = _named(context, teachers, chosen)
     with reporting(progress), own_generators():
         order, compensators = data.picks(chosen.seed), Compensators(named, chosen.ufc)
@@ -80,25 +77,30 @@ def distill(
 
 
 def _options(ipc: int | None, method: str | None, seed: int | None, options: SetOptions | None) -> SetOptions:
-    """Return the options, with the arguments that are not None in place of their values."""
-    chosen = options or SetOptions.of_method(method or "infer")
+    """Return the options, with the arguments that are not None in place of their values, checked."""
+    chosen = SetOptions.of_method("infer" if method is None else method) if options is None else options
     if not isinstance(chosen, SetOptions):
-        raise UserError(f"options={options!r}: must be an infer.SetOptions, as SetOptions.of_method returns it")
-    if method and chosen.method.name != method:
-        raise UserError(f"method={method}: the options are those of method={chosen.method.name}; give one of them")
+        raise UserError(f"options={shown(options)}: must be an infer.SetOptions, as SetOptions.of_method returns it")
+    given: dict[str, Any] = {"ipc": ipc, "seed": seed}
+    chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
+    check(chosen)
+    if method is not None and chosen.method.name != method:
+        raise UserError(
+            f"method={shown(method)}: the options are those of method={chosen.method.name}; give one of them"
+        )
     if chosen.labels.kind == "dynamic":
         raise UserError("labels.kind=dynamic: needs the files of its teachers; use the command infer-distill")
-    given: dict[str, Any] = {"ipc": ipc, "seed": seed}
-    return replace(chosen, **{name: value for name, value in given.items() if value is not None})
+    return chosen
 
 
 def _named(context: Context, teachers: Sequence[nn.Module], options: SetOptions) -> list[Teacher]:
     """Describe the teachers; raise :class:`UserError` where there is none, or one that the method cannot use."""
-    modules = (
-        list(teachers) if not isinstance(teachers, nn.Module) or isinstance(teachers, nn.ModuleList) else [teachers]
-    )
-    if not modules:
-        raise UserError("teachers=[]: give one or more networks, such as infer.train_teachers(data, ['resnet18'])")
+    single = isinstance(teachers, nn.Module) and not isinstance(teachers, nn.ModuleList)
+    modules: list[Any] = [teachers] if single or not isinstance(teachers, Iterable) else list(teachers)
+    if not modules or not all(isinstance(module, nn.Module) for module in modules):
+        raise UserError(
+            f"teachers={shown(teachers)}: give one or more networks, such as infer.train_teachers(data, ['resnet18'])"
+        )
     named = [_teacher(context, module, f"teachers[{number}]") for number, module in enumerate(modules)]
     for number, teacher in (
         enumerate(named) if options.method.has_compensators or METHODS[options.method.name].needs_batch_norm else ()
@@ -124,6 +126,9 @@ def _teacher(context: Context, module: nn.Module, at: str) -> Teacher:
         raise UserError(f"{at}: does not classify images of {shape} ({error})") from error
     if classes != len(data.classes):
         raise UserError(f"{at}: has {classes} classes, the data has {len(data.classes)}; train it on them")
-    scores = evaluate(network, data.test, mean, std)
+    try:
+        scores = evaluate(network, data.test, mean, std)
+    except UserError as error:  # of logits that are not finite
+        raise UserError(f"{at}: {error}") from error
     name = f"{type(network).__name__}-{at[9:-1]}"
     return Teacher(name, network.cpu(), scores.accuracy, scores.balanced_accuracy, 0.0, None)

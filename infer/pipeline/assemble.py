@@ -63,9 +63,9 @@ class Assembler:
         return len(self.context.data.classes)
 
     @property
-    def _image(self) -> int:
-        """Bytes of a raw image."""
-        return math.prod(self.context.data.train.shape)
+    def _bytes(self) -> int:
+        """Bytes of the file of a budget that counts them."""
+        return self.options.ipc * self._classes * math.prod(self.context.data.train.shape)
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -76,25 +76,34 @@ class Assembler:
         """Create the set within its budget.
 
         Raises:
-            UserError: where the data have too little for it; see :func:`infer.pipeline.limits.require_possible`.
+            UserError: where the data or the budget have too little for it; see :meth:`require_possible`.
         """
-        require_possible(self.options, self.context.data, len(self.teachers))
+        self.require_possible()
         if self.options.budget.by == "images":
             split = split_by_images(self.options, self._classes, len(self.teachers))
             return self._finished(self._source.compress(self._select(split.naturals)), split)
-        budget = self.options.ipc * self._classes * self._image
-        one = Compressed(*self.context.data.train[self.order[0][:1]])
-        header = len(self._unlabelled(one).to_bytes()) - self._image + _SLACK
+        header = _header_bytes(self)
         while True:  # a header that outgrows its slack gets more room
-            found = self._budget.fill(budget - header, least=self._classes)
-            over = self._file_bytes(*found) - budget
+            found = self._budget.fill(self._bytes - header, self._classes, self._proxy)
+            over = _file_bytes(self, *found) - self._bytes
             if over <= 0:
                 return self._finished(*found)
             header += over
 
+    def require_possible(self) -> None:
+        """Check, before anything is trained, that the data and the budget have enough for the set.
+
+        Raises:
+            UserError: see :func:`infer.pipeline.limits.require_possible`, and where it is certain that the bytes hold
+                fewer natural images than there are classes.
+        """
+        require_possible(self.options, self.context.data, len(self.teachers))
+        if self.options.budget.by == "bytes":
+            self._budget.require_room(self._bytes - _header_bytes(self), self._classes)
+
     def within_bytes(self, room: int) -> DistilledSet:
         """Create the set in ``room`` bytes, its header not counted."""
-        return self._finished(*self._budget.fill(room, least=1))
+        return self._finished(*self._budget.fill(room, least=1, proxy=self._proxy))
 
     def of_images(self, images: int) -> DistilledSet:
         """Create a set of ``images`` natural images, at most all pictures, without compensators."""
@@ -129,34 +138,53 @@ class Assembler:
     def _labeller(self) -> Labeller:
         options, data = self.options, self.context.data
         views = stored_views(options, data, len(self.teachers))
-        return Labeller(self.context, self.networks, options.labels, asked_views(options, data), views, options.seed)
+        return Labeller(self.context, self.teachers, options.labels, asked_views(options, data), views, options.seed)
 
     @cached_property
     def _budget(self) -> ByteBudget:
-        return ByteBudget(self._source, self._labeller, self.options, len(self.teachers), self._proxy)
+        return ByteBudget(self._source, self._labeller, self.options, len(self.teachers))
 
     def _select(self, count: int) -> Naturals:
         return self._source.select(self.options.method, count, self._proxy)
 
-    def _file_bytes(self, naturals: Compressed, split: Split) -> int:
-        """Return the exact size of the file, before its compensators and labels exist."""
-        bare = self._unlabelled(naturals, split.compensators_per_round)
-        zeros = torch.zeros(split.compensators, *naturals.images.shape[1:], dtype=torch.int8)
-        return len(self._labeller.placeholder(replace(bare, compensators=zeros)).to_bytes())
-
     def _finished(self, naturals: Compressed, split: Split) -> DistilledSet:
         """Add compensators and labels; all processes of the job get the images and the labels of the first."""
         naturals, split = self.context.from_first("the images of a set", lambda: (naturals, split))
-        bare = self._unlabelled(naturals, split.compensators_per_round)
+        bare = _unlabelled(self, naturals, split.compensators_per_round)
         whole = replace(bare, compensators=_compensators(self, naturals, split)) if split.compensators else bare
         labelled = self._labeller.label(whole, self._proxy)
         return self.context.from_first("the labels of a set", lambda: labelled)
 
-    def _unlabelled(self, naturals: Compressed, per_round: int = 0) -> DistilledSet:
-        views = self._labeller.mixed_views(1) if self.options.labels.kind == "views" else None
-        header = set_header(self.context.data, self.options, self.teachers, self.settings or {}, per_round, views)
-        none = torch.empty(0, *naturals.images.shape[1:], dtype=torch.int8)
-        return DistilledSet(naturals.images, naturals.targets, none, None, header, naturals.sheets)
+
+def planned(context: Context, options: SetOptions, teachers: Sequence[str], settings: Mapping[str, Any]) -> Assembler:
+    """Return an assembler whose teachers are not trained yet, for :meth:`Assembler.require_possible` alone.
+
+    The header of its set is no longer than that with the trained teachers, whose accuracies and files it names.
+    """
+    untrained = [Teacher(name, nn.Identity(), 0.0, 0.0, 0.0, None) for name in teachers]
+    return Assembler(context, options, (), untrained, settings=settings)
+
+
+def _unlabelled(assembler: Assembler, naturals: Compressed, per_round: int = 0) -> DistilledSet:
+    """Return the set before its compensators and labels exist."""
+    options, settings = assembler.options, assembler.settings or {}
+    views = assembler._labeller.mixed_views(1) if options.labels.kind == "views" else None
+    header = set_header(assembler.context.data, options, assembler.teachers, settings, per_round, views)
+    none = torch.empty(0, *naturals.images.shape[1:], dtype=torch.int8)
+    return DistilledSet(naturals.images, naturals.targets, none, None, header, naturals.sheets)
+
+
+def _header_bytes(assembler: Assembler) -> int:
+    """Return the bytes of the header, as that of a set of one image tells them."""
+    one = Compressed(*assembler.context.data.train[torch.tensor([0])])
+    return len(_unlabelled(assembler, one).to_bytes()) - one.nbytes + _SLACK
+
+
+def _file_bytes(assembler: Assembler, naturals: Compressed, split: Split) -> int:
+    """Return the exact size of the file, before its compensators and labels exist."""
+    bare = _unlabelled(assembler, naturals, split.compensators_per_round)
+    zeros = torch.zeros(split.compensators, *naturals.images.shape[1:], dtype=torch.int8)
+    return len(assembler._labeller.placeholder(replace(bare, compensators=zeros)).to_bytes())
 
 
 def _compensators(assembler: Assembler, naturals: Compressed, split: Split) -> Tensor:

@@ -7,6 +7,8 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
+import torch
+
 from infer.core.budget import Split
 from infer.core.errors import UserError
 from infer.methods.options import METHODS
@@ -24,6 +26,8 @@ _FULL = 0.99
 """Share of the bytes from which on a file counts as filled."""
 _SPARE = 1.1
 """Natural images that are selected for each one that is expected to fit."""
+_CERTAIN = 0.5
+"""Share of the bytes of one compressed blank image below which no file of the codec is: its fixed parts take more."""
 
 
 class CountSearch:
@@ -56,14 +60,12 @@ class ByteBudget:
         labeller: whose labels take room.
         options: of the set.
         teachers: M, the compensators of a round, where the method has compensators.
-        proxy: of methods that use one.
     """
 
     source: NaturalsSource
     labeller: Labeller
     options: SetOptions
     teachers: int
-    proxy: ProxyModel | None = None
 
     @property
     def _classes(self) -> int:
@@ -77,24 +79,46 @@ class ByteBudget:
     def _per_round(self) -> int:
         return self.teachers if self.options.method.has_compensators else 0
 
-    def fill(self, room: int, least: int) -> tuple[Compressed, Split]:
+    def require_room(self, room: int, least: int) -> None:
+        """Check, before anything is trained, that ``room`` bytes may hold ``least`` natural images.
+
+        The size of compressed images is not known yet: together they count as less than the smallest file of the codec,
+        so that nothing is refused which :meth:`fill` would find.
+
+        Raises:
+            UserError: where it is certain that fewer fit.
+        """
+        shape, free = self.source.context.data.train.shape, room - self._view_bytes
+        blank = self.source.compress(Naturals(torch.zeros(1, *shape, dtype=torch.uint8), torch.zeros(1).long()))
+        each, once = (0, int(_CERTAIN * blank.nbytes)) if blank.sheets else (blank.nbytes, 0)
+        sizes = [once + each * count + self._beside(count) for count in range(1, least + 1)]
+        if sizes[-1] > free:
+            raise self._too_few(f"at most {bisect_right(sizes, free)}", least)
+
+    def fill(self, room: int, least: int, proxy: ProxyModel | None = None) -> tuple[Compressed, Split]:
         """Return the natural images that fit into ``room`` bytes, at most all pictures, and the split.
+
+        ``proxy`` is the proxy model of methods that use one.
 
         Raises:
             UserError: where they are fewer than ``least``.
         """
         classes = self._classes
-        found = self._search(room - self._view_bytes)
+        found = self._search(room - self._view_bytes, proxy)
         count = len(found.targets) if found else 0
         if found is None or count < least:
-            smaller = " or a smaller labels.share" if self.options.labels.kind == "views" else ""
-            raise UserError(
-                f"ipc={self.options.ipc}: {count} naturals fit beside the labels, fewer than the {classes} classes; "
-                f"choose a larger ipc{smaller}"
-            )
+            raise self._too_few(str(count), least)
         self._tell_of_rest(found, room)
         rounds = count // classes if self._per_round else 0
         return found, Split(classes, rounds, self._per_round, count - rounds * classes)
+
+    def _too_few(self, count: str, least: int) -> UserError:
+        of = f"fewer than the {least} classes" if least == self._classes else f"fewer than {least}"
+        smaller = " or a smaller labels.share" if self.options.labels.kind == "views" else ""
+        return UserError(
+            f"ipc={self.options.ipc}: {count} naturals fit beside the header and the labels, {of}; choose a larger "
+            f"ipc{smaller}"
+        )
 
     def _tell_of_rest(self, found: Compressed, room: int) -> None:
         """Log that the budget holds more than the data have."""
@@ -120,12 +144,12 @@ class ByteBudget:
         soft = 2 * classes * (count + rounds * classes) if self.options.labels.kind == "static" else 0
         return rounds * math.prod(data.train.shape) + (2 if classes > 256 else 1) * count + soft
 
-    def _search(self, room: int) -> Compressed | None:
+    def _search(self, room: int, proxy: ProxyModel | None) -> Compressed | None:
         source, method = self.source, self.options.method
         pictures, expected = len(source.context.data.train), source.bytes_an_image()
         counts = range(1, pictures + 1)
         most = max(1, bisect_right(counts, room, key=lambda count: self._beside(count) + math.ceil(expected * count)))
-        naturals = source.select(method, min(pictures, math.ceil(_SPARE * most)), self.proxy)
+        naturals = source.select(method, min(pictures, math.ceil(_SPARE * most)), proxy)
         search, best = CountSearch(most, pictures), None
         for _ in range(_ATTEMPTS):
             tried = source.compress(Naturals(naturals.images[: search.count], naturals.targets[: search.count]))
@@ -137,5 +161,5 @@ class ByteBudget:
             if not search.narrow(size, room):
                 break
             if search.count > len(naturals.targets):  # this method's images compress better than random ones
-                naturals = source.select(method, min(pictures, math.ceil(_SPARE * search.count)), self.proxy)
+                naturals = source.select(method, min(pictures, math.ceil(_SPARE * search.count)), proxy)
         return best

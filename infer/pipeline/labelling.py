@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infer.core import ufc
-from infer.core.labels import Ensemble
+from infer.core.labels import Ensemble, average, stored_labels
 from infer.core.mixed_views import MixedViews, quantise_labels
 from infer.core.options import LabelOptions
 from infer.core.progress import counted, stage, track
 from infer.distilled import DistilledSet
 from infer.methods.proxy import ProxyModel
+from infer.models.weights import require_finite
 from infer.training.context import Context
+from infer.training.teachers import Teacher
 
 log = logging.getLogger("infer")
 
@@ -29,7 +31,7 @@ class Labeller:
 
     Args:
         context: of the run.
-        networks: the teachers.
+        teachers: of the run.
         options: which labels.
         asked: number of mixed views that ``options.share`` asks for.
         view_count: number of mixed views that are stored.
@@ -37,7 +39,7 @@ class Labeller:
     """
 
     context: Context
-    networks: Sequence[nn.Module]
+    teachers: Sequence[Teacher]
     options: LabelOptions
     asked: int
     view_count: int
@@ -59,12 +61,16 @@ class Labeller:
         )
 
     def label(self, bare: DistilledSet, proxy: ProxyModel | None = None) -> DistilledSet:
-        """Return ``bare`` with its labels, of each image or of each mixed view; ``proxy`` chooses among candidates."""
+        """Return ``bare`` with its labels, of each image or of each mixed view; ``proxy`` chooses among candidates.
+
+        Raises:
+            UserError: for a teacher whose logits are NaN or infinite.
+        """
         header = bare.header
         if header.labels in ("hard", "dynamic"):
             return bare
         if header.views is None:
-            return replace(bare, labels=self._labels(bare).half())
+            return replace(bare, labels=stored_labels(self._labels(bare), header.space))
         views = self.mixed_views(bare.pool)
         if views.count < self.asked:
             log.info(
@@ -104,11 +110,15 @@ class Labeller:
     def _labels(self, bare: DistilledSet) -> Tensor:
         """Return the teachers' labels of every item of ``bare``: float32 [len, C]."""
         header, device = bare.header, self.context.trainer.device
-        ensemble = Ensemble(self.networks, header.space, header.temperature).to(device)
+        networks = [teacher.network for teacher in self.teachers]
+        ensemble = Ensemble(networks, header.space, header.temperature).to(device)
         items = counted(len(bare), "mixed view" if bare.mixed_views else "image")
-        stage("Labelling %s with %s", items, counted(len(self.networks), "teacher"))
+        stage("Labelling %s with %s", items, counted(len(networks), "teacher"))
         mean, std = (moment.to(device) for moment in self.context.data.moments)
         found = []
         for part in track(torch.arange(len(bare)).split(_BATCH), "labels"):
-            found.append(ensemble(ufc.normalise(bare.images(part).to(device), mean, std)).cpu())
+            logits = ensemble.logits(ufc.normalise(bare.images(part).to(device), mean, std))
+            for teacher, own in zip(self.teachers, logits, strict=True):
+                require_finite(f"teacher {teacher.name}", own)
+            found.append(average(logits, header.space, header.temperature).cpu())
         return torch.cat(found)

@@ -1,4 +1,6 @@
-"""What a set may ask of its data: no more images than there are, and no more mixed views than its students see."""
+"""What a set may ask of its data: no more images than there are, no more mixed views than its students see, and no
+more than a file can hold.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,9 @@ import math
 
 from infer.core.budget import Split, infer_split, natural_split
 from infer.core.errors import UserError
-from infer.core.mixed_views import choice_bits
+from infer.core.mixed_views import MOST_CANDIDATES, choice_bits
 from infer.data import Splits
+from infer.distilled.header import MOST_CLASSES
 from infer.methods.options import method_options
 from infer.pipeline.set_options import SetOptions
 
@@ -48,10 +51,14 @@ def require_possible(options: SetOptions, data: Splits, teachers: int) -> None:
         teachers: M.
 
     Raises:
-        UserError: for a budget beyond the data or too small to split, for labels larger than the file, and for method
-            options that do not fit the images.
+        UserError: for a budget beyond the data or too small to split, for labels larger than the file, for method
+            options that do not fit the images, and for what a reader would refuse in the file.
     """
     classes, pictures = len(data.classes), len(data.train)
+    if classes > MOST_CLASSES:
+        raise UserError(
+            f"dataset: has {classes:,} classes, a distilled file holds at most {MOST_CLASSES:,}; leave some out"
+        )
     if options.ipc * classes > pictures:
         largest = pictures // classes
         cure = f"the largest possible is ipc={largest}" if largest else "add some"
@@ -63,6 +70,8 @@ def require_possible(options: SetOptions, data: Splits, teachers: int) -> None:
         split_by_images(options, classes, teachers)
     else:
         _require_room(options, data, teachers)
+    if options.labels.kind == "views":
+        _require_readable_views(options, data, teachers)
     chosen = method_options(options.method.name, options.method.options)
     if hasattr(chosen, "check_images"):
         chosen.check_images(data.side)
@@ -77,4 +86,20 @@ def _require_room(options: SetOptions, data: Splits, teachers: int) -> None:
         raise UserError(
             f"labels.share={options.labels.share}: the labels of {views:,} mixed views take {taken:,} of the {room:,} "
             f"bytes of ipc={options.ipc}, and leave none to images; choose a smaller labels.share"
+        )
+
+
+def _require_readable_views(options: SetOptions, data: Splits, teachers: int) -> None:
+    """Raise :class:`UserError` for mixed views that a reader refuses; :mod:`infer.distilled.tensors` has its limits."""
+    crop, candidates = options.augment.crop, options.labels.candidates
+    if crop > data.side:
+        raise UserError(
+            f"augment.crop={crop}: a file of mixed views holds at most the side of its images, {data.side} pixels; "
+            f"choose {data.side} or less"
+        )
+    views = stored_views(options, data, teachers)
+    if views * candidates > MOST_CANDIDATES:
+        raise UserError(
+            f"labels.candidates={candidates}: {views:,} mixed views have {views * candidates:,} candidates in all, a "
+            f"file may have {MOST_CANDIDATES:,}; choose fewer candidates or a smaller labels.share"
         )

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
 
 from infer.core.checks import Choice, Name, Range, check, replaced
-from infer.core.errors import UserError
+from infer.core.errors import UserError, shown
 from infer.core.options import AugmentOptions, BudgetOptions, LabelOptions, MixingOptions, UFCOptions
 from infer.core.sources import REPORTED, SOURCES
 from infer.data import DatasetOptions
@@ -50,7 +50,7 @@ class StudentsOptions:
 
 def _each_once(key: str, names: list[str]) -> None:
     if not names or len(set(names)) != len(names):
-        raise UserError(f"{key}={names}: give one or more backbones, each once")
+        raise UserError(f"{key}={shown(names)}: give one or more backbones, each once")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Choices:
         """Raise :class:`UserError` for an empty list."""
         for key, values in self.values.items():
             if not values:
-                raise UserError(f"{at}{key}={values}: give one value or more")
+                raise UserError(f"{at}{key}={shown(values)}: give one value or more")
 
     @property
     def values(self) -> dict[str, list[Any]]:
@@ -178,7 +178,7 @@ class DistillOptions(BaseOptions):
     distill: MicroBatchOptions = field(default_factory=MicroBatchOptions)
     search: SearchOptions = field(default_factory=SearchOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
-    published: dict[str, float] = field(default_factory=dict)
+    published: dict[str, Annotated[float, Range(0, 100)]] = field(default_factory=dict)
     tune: TuneOptions | None = None
     dry_run: bool = False
 
@@ -192,7 +192,7 @@ class DistillOptions(BaseOptions):
         lacking = [source for source in REPORTED if source not in self.students.sources]
         if self.report.language and lacking:
             raise UserError(
-                f"students.sources={self.students.sources}: a report compares {', '.join(REPORTED)}; add "
+                f"students.sources={shown(self.students.sources)}: a report compares {', '.join(REPORTED)}; add "
                 f"{', '.join(lacking)}, or report.language=null"
             )
         self._check_choices(at)
@@ -205,7 +205,7 @@ class DistillOptions(BaseOptions):
                 check(self.chosen({key: value}), at)
             if self.labels.kind == "views" and key.startswith("mixing."):
                 raise UserError(
-                    f"{at}budget.choices.{key}={values}: changes nothing with labels=views, which are mixed as "
+                    f"{at}budget.choices.{key}={shown(values)}: changes nothing with labels=views, which are mixed as "
                     "labels.mixing says; leave it away"
                 )
 
@@ -217,7 +217,7 @@ class DistillOptions(BaseOptions):
             )
         for key, values in self.budget.choices.values.items():
             raise UserError(
-                f"budget.choices.{key}={values}: a study tries settings itself; leave it (and budget=auto, and "
+                f"budget.choices.{key}={shown(values)}: a study tries settings itself; leave it (and budget=auto, and "
                 "experiment=poc) away, or tune="
             )
         if self.dry_run:

@@ -8,21 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from infer.core.budget import Ledger
 from infer.core.files import SETTINGS, digest
 from infer.core.records import changed_file, digests, read_record
 from infer.core.sources import SOURCES
-from infer.training.records import Seconds, Share
+from infer.training.records import RESULT, Seconds, Share
 from infer.training.teachers import Teacher
 
 log = logging.getLogger("infer")
 
-FILE, RESULT, ARRAYS = "distilled.safetensors", "result.json", "report_arrays.safetensors"
+FILE, ARRAYS = "distilled.safetensors", "report_arrays.safetensors"
 
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
 class Row(BaseModel):
@@ -36,7 +37,7 @@ class Row(BaseModel):
     accuracy_std: Amount
     balanced_accuracy: Share
     macro_f1: Share
-    recall: list[float]
+    recall: list[Share]
     seeds: Annotated[int, Field(ge=1)]
     seconds: Seconds
     steps: Count
@@ -80,11 +81,19 @@ class _Budget(BaseModel):
     label_share: float
 
 
-class _Choice(BaseModel):
+class Choice(BaseModel):
+    """A choice of budget.choices that was measured: its set, and its student's accuracy on the held-out pictures."""
+
     naturals: Count
     labels: Count
     accuracy: Share
     seconds: Seconds
+
+
+def _in_range(sizes: Ledger) -> Ledger:
+    if min(vars(sizes).values()) < 0 or not sizes.file:
+        raise ValueError("must be 0 or more, and the file's 1 or more")
+    return sizes
 
 
 class _Machine(BaseModel):
@@ -95,7 +104,10 @@ class _Machine(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """The content of result.json; ``scores`` and ``hardware`` come when the first students are trained."""
+    """The content of result.json; ``scores`` and ``hardware`` come when the first students are trained.
+
+    Neither is null: :meth:`infer.pipeline.run_folder.Run.is_finished` asks for the keys.
+    """
 
     dataset: str
     classes: Count
@@ -104,19 +116,19 @@ class RunRecord(BaseModel):
     method: str
     ipc: Count
     seed: Count
-    published: dict[str, float]
+    published: dict[str, Percent]
     labels: str
     budget: _Budget
     recipe: dict[str, str | float | None]
     command: str
-    bytes: Ledger
+    bytes: Annotated[Ledger, AfterValidator(_in_range)]
     images: _Images
-    teachers: dict[str, _Teacher]
+    teachers: Annotated[dict[str, _Teacher], Field(min_length=1)]
     seconds: _Seconds
-    choices: list[_Choice]
+    choices: list[Choice]
     students: list[Row]
-    scores: dict[str, dict[str, float]] | None = None
-    hardware: _Machine | None = None
+    scores: dict[str, dict[str, float]] = Field(default_factory=dict)
+    hardware: _Machine = None  # type: ignore[assignment]
     digests: dict[str, str]
     analysis_digests: dict[str, str] = {}
 

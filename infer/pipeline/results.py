@@ -7,9 +7,9 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-import psutil
 import torch
 
+from infer.core.memory import peak_bytes
 from infer.distilled import DistilledSet
 from infer.pipeline.assemble import Assembler
 from infer.pipeline.invocation import typed_command
@@ -53,16 +53,7 @@ def set_facts(assembler: Assembler, options: DistillOptions, distilled: Distille
 def machine() -> dict[str, Any]:
     """Describe the machine, and the peak of the memory: None, with a word, where the system does not tell it."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    peak, threads = _peak_bytes(), torch.get_num_threads()
+    peak, threads = peak_bytes(), torch.get_num_threads()
     if peak is None:
         log.info("%s does not tell the peak of the memory; result.json has null for it", sys.platform)
     return {"gpu": gpu, "cpu_threads": threads, "torch": torch.__version__, "peak_bytes": peak}
-
-
-def _peak_bytes() -> int | None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return getattr(psutil.Process().memory_info(), "peak_wset", None)
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

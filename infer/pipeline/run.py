@@ -15,6 +15,7 @@ from torch import nn
 
 from infer.core.errors import UserError
 from infer.core.files import find_folder, reserve_folder, sweep_temporaries, write_json
+from infer.core.forecast import forecasting
 from infer.core.progress import counted, stage, stages
 from infer.core.version import __version__
 from infer.data.summary import summarise
@@ -24,8 +25,10 @@ from infer.models.weights import frozen, load_weights
 from infer.pipeline.assemble import Assembler
 from infer.pipeline.baselines import ComparedSets
 from infer.pipeline.compare import Row, compare, missing_rows
+from infer.pipeline.next_steps import after_distilling
 from infer.pipeline.options import DistillOptions
-from infer.pipeline.records import ARRAYS, FILE, RESULT, analysis_digests, read_result, set_digests
+from infer.pipeline.pieces import pieces_of, stage_count
+from infer.pipeline.records import ARRAYS, FILE, analysis_digests, read_result, set_digests
 from infer.pipeline.results import machine, set_facts
 from infer.pipeline.run_folder import Backbones, Run, run_name
 from infer.pipeline.search import BudgetSearch
@@ -33,17 +36,25 @@ from infer.report import pictures, table, tracking
 from infer.report.analysis import REPORTED, AnalysisInputs, Compression, ReportArrays, analyse, usable
 from infer.report.verdict import decide
 from infer.training.compensators import Compensators
-from infer.training.fit import metrics_logger
+from infer.training.metrics_file import MetricsFile
 from infer.training.options import rank
+from infer.training.records import RESULT
 from infer.training.teachers import Teacher, require_above_chance, teacher_in_folder
 
 log = logging.getLogger("infer")
 
 Report = Callable[[int, float], None]
 
+_IMAGES = "images"
 
-def distill(options: DistillOptions, backbones: Backbones) -> dict[str, Any]:
-    """Run ``options`` and print the comparison; with ``dry_run`` print only its state.
+
+def distill(options: DistillOptions, backbones: Backbones, quiet: bool = False) -> dict[str, Any]:
+    """Run ``options`` and print the comparison and what to do next; with ``dry_run`` print only its state.
+
+    Args:
+        options: of the run.
+        backbones: options of networks that are not known by their name.
+        quiet: print neither, as for a job of a sweep, whose table comes at its end.
 
     Returns:
         The content of result.json, or the state.
@@ -51,11 +62,9 @@ def distill(options: DistillOptions, backbones: Backbones) -> dict[str, Any]:
     if options.dry_run:
         return plan(options, backbones)
     result, folder = create(options, backbones)
-    if rank() == 0:
+    if rank() == 0 and not quiet:
         table.show(result)
-    if (folder / "report.html").is_file():
-        log.info("Report: %s", folder / "report.html")
-    log.info("File: %s   figures: %s   pictures: %s", folder / FILE, folder / RESULT, folder / "images")
+        print(*after_distilling(result, folder, folder / FILE, options.logger), sep="\n")
     return result
 
 
@@ -89,6 +98,8 @@ def create(options: DistillOptions, backbones: Backbones, report: Report | None 
             result = _reported(run, folder, result)
         else:
             result = _logged(run, folder, result)
+        if rank() == 0 and not (folder / _IMAGES).is_dir():  # they were deleted
+            pictures.draw(_load(folder / FILE), folder / _IMAGES)
         sweep_temporaries(folder)  # of processes that this one started
         return result, folder
 
@@ -100,25 +111,15 @@ def _logged(run: Run, folder: Path, before: dict[str, Any] | None) -> dict[str, 
     tags = [data.name, options.method.name, f"ipc{options.ipc}", options.labels.kind]
     with tracking.loggers(options.logger, folder, name, "distill", tags, run.settings) as loggers:
         context = replace(run.context, loggers=loggers)
-        with stages(_stage_count(options, before is None)):
+        rows = before["students"] if before else None
+        with stages(stage_count(options, before is None)), forecasting(pieces_of(options, data, rows)):
             result, teachers = _distill(replace(run, context=context), folder, before)
-        tracking.log_results([metrics_logger(folder), *loggers], result)
+        tracking.log_results([MetricsFile(folder), *loggers], result)
         write_json(folder / RESULT, result)
         result = _reported(run, folder, result)
         files = {teacher.name: teacher.file for teacher in teachers if teacher.file}
         tracking.log_artifacts(loggers, result, folder, files)
     return result
-
-
-def _stage_count(options: DistillOptions, creates: bool) -> int:
-    """Count the stages of a run that ``creates`` its set, or adds rows to a table."""
-    count = 2 + bool(options.budget.choices.values) + bool(options.report.language)  # teachers and students
-    if not creates:
-        return count
-    per_teacher = len(options.teachers.backbones) if options.method.has_compensators else 0
-    soft = options.labels.kind in ("static", "views")
-    candidates = options.labels.kind == "views" and options.labels.candidates > 1
-    return count + per_teacher + soft + candidates + options.set_options(options.method).uses_proxy
 
 
 def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[Teacher]]:
@@ -141,8 +142,6 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
     else:
         distilled, made = _create_set(assembler, options, folder)
         made |= {"choices": choices, "digests": set_digests(folder, teachers)}
-        if choices:
-            made["searched"] = {"tried": len(choices), "of": search.count}
         write_json(folder / RESULT, made)
     sets = ComparedSets(assembler, distilled)
     known = [row for row in made["students"] if usable(row) or not options.report.language]
@@ -188,7 +187,7 @@ def _create_set(assembler: Assembler, options: DistillOptions, folder: Path) -> 
         "distill": round(compensators.seconds, 2),
         "assemble": round(max(0.0, time.perf_counter() - start - compensators.waited), 2),
     }
-    pictures.draw(distilled, folder / "images")
+    pictures.draw(distilled, folder / _IMAGES)
     return distilled, {**made, "students": []}
 
 
@@ -205,8 +204,6 @@ def _read_back(distilled: DistilledSet, file: Path) -> DistilledSet:
             written, read = getattr(distilled, part), getattr(found, part)
             if (written is None) != (read is None) or (written is not None and not torch.equal(written, read)):
                 raise UserError(f"{file}: its {part} are not read as they were written; choose another budget.codec")
-        if found.labels is not None and not found.labels.isfinite().all():
-            raise UserError(f"{file}: its labels are not finite; train the teachers with a smaller recipe.teacher.lr")
     except UserError:
         file.unlink(missing_ok=True)
         raise

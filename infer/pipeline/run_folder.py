@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from infer.core.errors import UserError
+from infer.core.errors import UserError, shown
 from infer.core.extras import require
 from infer.core.folder_names import folder_name
+from infer.core.paths import user_path
 from infer.data import read_dataset
 from infer.models.options import BackboneOptions
+from infer.pipeline.assemble import planned
 from infer.pipeline.compare import missing_rows
-from infer.pipeline.limits import require_possible
 from infer.pipeline.options import BaseOptions, DistillOptions, SearchOptions
 from infer.pipeline.search import require_choices
 from infer.training.context import Context
@@ -82,18 +83,21 @@ class Run:
         require(*options.logger, *(("matplotlib", "jinja2") if options.report.language else ()))
         if not missing_rows(options, []):
             raise UserError(
-                f"students.sources={options.students.sources}: no row of its own with labels={options.labels.kind}; "
-                "choose distilled, random or real too"
+                f"students.sources={shown(options.students.sources)}: no row of its own with "
+                f"labels={options.labels.kind}; choose distilled, random or real too"
             )
         context = context_of(options, backbones)
-        require_possible(options.set_options(options.method), context.data, len(options.teachers.backbones))
-        require_choices(context.data, options)
-        require_teachers(context, options.teachers.backbones, options.students.backbones)
         names = options.teachers.backbones + options.students.backbones
         used = {name: asdict(context.backbone(name)) for name in names}
         settings = context.identity(**identity(options), backbones=used)
+        assembler = planned(context, options.set_options(options.method), options.teachers.backbones, settings)
+        if options.budget.choices.values:
+            require_choices(assembler, options)
+        else:
+            assembler.require_possible()
+        require_teachers(context, options.teachers.backbones, options.students.backbones)
         data = folder_name("dataset.name", context.data.name)
-        place = Path(options.output, "distill", data, run_name(options), f"seed{options.seed}")
+        place = user_path(options.output) / "distill" / data / run_name(options) / f"seed{options.seed}"
         return cls(options, context, place, settings)
 
     def is_finished(self, result: Mapping[str, Any] | None) -> bool:

@@ -17,12 +17,11 @@ from infer.core.files import reserve_folder, write_json
 from infer.core.progress import stage, unnumbered
 from infer.core.records import read_record
 from infer.data import Splits
-from infer.data.splits import stratified
 from infer.pipeline.assemble import Assembler
 from infer.pipeline.compare import table_steps
-from infer.pipeline.limits import require_possible
 from infer.pipeline.options import DistillOptions, SearchOptions
-from infer.training.records import Seconds, Share
+from infer.pipeline.records import Choice
+from infer.training.records import RESULT
 from infer.training.students import Student, student_in_folder
 from infer.training.training_set import TrainingSet
 
@@ -32,37 +31,32 @@ _SEED = 0
 """Of every search, so that runs of all seeds share it."""
 
 
-class _Choice(BaseModel):
-    """What choice.json says of a choice that was measured."""
-
-    naturals: Annotated[int, Field(ge=0)]
-    labels: Annotated[int, Field(ge=0)]
-    accuracy: Share
-    seconds: Seconds
-
-
 class _Search(BaseModel):
     """What result.json says of a search: the choices that were tried, and how many were not."""
 
-    choices: Annotated[list[_Choice], Field(min_length=1)]
+    choices: Annotated[list[Choice], Field(min_length=1)]
     held_out: Annotated[int, Field(ge=1)]
     left_out: Annotated[int, Field(ge=0)]
 
 
-def require_choices(data: Splits, options: DistillOptions) -> None:
+def require_choices(assembler: Assembler, options: DistillOptions) -> None:
     """Check, before anything is trained, that every combination of ``budget.choices`` can be tried.
 
+    Args:
+        assembler: of the run, with the names of its teachers; see :func:`infer.pipeline.assemble.planned`.
+        options: of the run.
+
     Raises:
-        UserError: where a class has no picture to hold out, or the other pictures are too few for a combination.
+        UserError: where a class has no picture to hold out, or the data or the budget are too small for a combination.
     """
-    share, combinations = options.search.held_out, _combinations(options)
-    if combinations and data.validation is None:
-        train, _ = stratified(data.train.targets, share, _SEED)
-        data = replace(data, train=data.train.part(train))
-    for choice in combinations:
+    context, share = assembler.context, options.search.held_out
+    less = replace(context, data=context.data.held_out(share, _SEED))
+    for choice in _combinations(options):
         chosen = options.chosen(choice)
+        tried = replace(assembler, options=chosen.set_options(chosen.method))
+        tried.require_possible()
         try:
-            require_possible(chosen.set_options(chosen.method), data, len(options.teachers.backbones))
+            replace(tried, context=less).require_possible()
         except UserError as error:
             raise UserError(f"{error} (budget.choices are tried without search.held_out={share})") from error
 
@@ -118,7 +112,7 @@ class BudgetSearch:
 
     def _known(self, folder: Path) -> dict[str, Any] | None:
         """Return the result of an earlier run; None where there is none, or one of other choices."""
-        found = read_record(folder / "result.json", _Search, "the choices are tried again")
+        found = read_record(folder / RESULT, _Search, "the choices are tried again")
         combinations = _combinations(self.options)
         keys = self.options.budget.choices.values
         known = found and all({key: tried.get(key) for key in keys} in combinations for tried in found["choices"])
@@ -153,14 +147,14 @@ class BudgetSearch:
             tried.append({**choice, **measured})
             log.info("budget: %s: %.2f %% of the held-out pictures", _formatted(choice), 100 * measured["accuracy"])
         result = {"choices": tried, "held_out": len(data.test), "left_out": len(combinations) - len(tried)}
-        write_json(folder / "result.json", result)
+        write_json(folder / RESULT, result)
         return result
 
     def _measured(self, options: DistillOptions, data: Splits, folder: Path) -> dict[str, Any]:
         """Return the set's numbers of images and labels, and its student's accuracy on the held-out pictures."""
         file = folder / "choice.json"  # of a run that was stopped
         known = self.assembler.context.from_first(
-            f"the choice {folder.name}", lambda: read_record(file, _Choice, "it is measured again")
+            f"the choice {folder.name}", lambda: read_record(file, Choice, "it is measured again")
         )
         if known is not None:
             return known

@@ -69,7 +69,7 @@ class SetOptions:
 
     @classmethod
     def of_method(cls, name: str, **changed: Any) -> SetOptions:
-        """Return the defaults of a method, as conf/method/<name>.yaml has them, with ``changed`` fields.
+        """Return the defaults of a method, as its file in conf/method/ has them, with ``changed`` fields.
 
         Example:
             >>> SetOptions.of_method("infer_plus", ipc=50).budget.codec

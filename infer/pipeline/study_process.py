@@ -75,6 +75,20 @@ class _MendingLock(JournalFileOpenLock):
         return held
 
 
+class _Journal(JournalFileBackend):
+    """A journal whose path is told where it cannot be written, as on a full disk."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add lines."""
+        try:
+            super().append_logs(logs)
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(
+                f"{self._file_path}: cannot be written ({reason}); free space or choose another output="
+            ) from error
+
+
 def open_journal(path: Path) -> JournalStorage:
     """Open or create the journal of a study.
 
@@ -83,7 +97,7 @@ def open_journal(path: Path) -> JournalStorage:
     """
     try:
         lock = _MendingLock(path)
-        backend = JournalFileBackend(str(path), lock)
+        backend = _Journal(str(path), lock)
         lock.acquire()
         try:
             _check_lines(path)

@@ -25,9 +25,10 @@ log = logging.getLogger("infer")
 
 
 def formatted(outcome: Mapping[str, Any]) -> str:
-    """Format an outcome for the log."""
-    accuracy, std = 100 * outcome["accuracy"], 100 * outcome["std"]
-    return f"{accuracy:.2f} ± {std:.2f} % of the held-out pictures, {outcome['bytes']:,} B"
+    """Format an outcome for the log. One student has no std; studies of earlier versions do not say how many it was."""
+    several = outcome.get("seeds", 2) > 1
+    accuracy = f"{100 * outcome['accuracy']:.2f}" + (f" ± {100 * outcome['std']:.2f}" if several else "")
+    return f"{accuracy} % of the held-out pictures, {outcome['bytes']:,} B"
 
 
 def conclude(study: Study, options: DistillOptions, default: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from infer.core.files import digest, file_digest, reserve_folder
 from infer.data import Splits
 from infer.distilled import DistilledSet, load
 from infer.models.weights import frozen, load_weights
-from infer.pipeline.assemble import Assembler
-from infer.pipeline.limits import require_possible
+from infer.pipeline.assemble import Assembler, planned
+from infer.pipeline.next_steps import after_logging
 from infer.pipeline.options import TrainOptions
 from infer.pipeline.run_folder import Backbones, context_of, identity
 from infer.pipeline.set_options import RANDOM
@@ -78,14 +78,17 @@ def _train_teacher(options: TrainOptions, context: Context) -> dict[str, Any]:
         facts = {"accuracy": teacher.accuracy, "seconds": teacher.seconds}
         assert teacher.file is not None
         tracking.log_teacher(loggers, data.name, name, teacher.file, facts)
+    for line in after_logging(folder, options.logger):
+        log.info(line)
     return {**facts, "file": str(teacher.file)}
 
 
 def _random_set(options: TrainOptions, context: Context, title: str) -> tuple[DistilledSet, list[nn.Module]]:
     """Create the set of random pictures, labelled as ``options`` say."""
     teachers, chosen = [], options.teachers
-    require_possible(options.set_options(RANDOM), context.data, len(chosen.backbones))
-    if options.labels.kind != "hard":
+    names = chosen.backbones if options.labels.kind != "hard" else []
+    planned(context, options.set_options(RANDOM), names, {}).require_possible()
+    if names:
         require_teachers(context, chosen.backbones, [])
         teachers = [
             teacher_in_folder(context, name, options.recipe.teacher, chosen.seed, options.output)
@@ -119,6 +122,8 @@ def _train_student(options: TrainOptions, context: Context, source: _Source) -> 
         training_set = TrainingSet.of_set(distilled, source.teachers)
         result: Mapping[str, Any] = student_in_folder(ready, student, training_set, folder)
     log.info("Student %s on %s: test accuracy %.2f %% (%s)", name, source.title, 100 * result["accuracy"], folder)
+    for line in after_logging(folder, options.logger):
+        log.info(line)
     return dict(result)
 
 

@@ -15,9 +15,11 @@ import optuna
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from infer.core.durations import rough
 from infer.core.errors import UserError
 from infer.core.files import digest, exclusive_lock, reserve_folder
 from infer.core.folder_names import folder_name
+from infer.core.paths import user_path
 from infer.pipeline import study_process, study_result
 from infer.pipeline.options import DistillOptions
 from infer.pipeline.run import create
@@ -64,7 +66,8 @@ def tune(options: DistillOptions, backbones: Backbones) -> dict[str, Any]:
 
 def _place(options: DistillOptions) -> Path:
     """Return the folder that a study has to itself."""
-    return Path(options.output, "tune", folder_name("dataset.name", options.dataset.name), run_name(options))
+    data = folder_name("dataset.name", options.dataset.name)
+    return user_path(options.output) / "tune" / data / run_name(options)
 
 
 @contextmanager
@@ -123,7 +126,12 @@ def _trials(study: Study, options: TuneOptions, folder: Path, began: float) -> I
         done = len([other for other in study.trials if other.state in _OVER])
         left = (options.trials - done) * (time.perf_counter() - first) / max(1, done)
         log.info(
-            "trial %d: %s; %d of %d, about %d s left", trial.number, _state(study, trial), done, options.trials, left
+            "trial %d: %s; %d of %d, about %s left",
+            trial.number,
+            _state(study, trial),
+            done,
+            options.trials,
+            rough(left),
         )
 
 
@@ -180,7 +188,8 @@ def _outcome(result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the accuracy of a run's first student, mean and std over seeds, and the file's bytes."""
     row = result["students"][0]
     accuracy, std = row["accuracy_mean"], row["accuracy_std"]
-    return {"accuracy": accuracy, "std": std, "bytes": result["bytes"]["file"], "folder": str(folder)}
+    facts = {"seeds": row["seeds"], "bytes": result["bytes"]["file"], "folder": str(folder)}
+    return {"accuracy": accuracy, "std": std, **facts}
 
 
 def _state(study: Study, trial: Trial) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from infer.core.checks import Range
 from infer.core.durations import check_duration, seconds
-from infer.core.errors import UserError
+from infer.core.errors import UserError, shown
 
 _RANGE = ("low", "high", "log")
 _LARGEST = 2**53
@@ -45,7 +45,7 @@ class TuneOptions:
         """Raise :class:`UserError` for values that make no study."""
         check_duration(f"{at}timeout", self.timeout)
         if self.objectives not in (["accuracy"], ["accuracy", "bytes"]):
-            raise UserError(f"{at}objectives={self.objectives}: choose [accuracy] or [accuracy,bytes]")
+            raise UserError(f"{at}objectives={shown(self.objectives)}: choose [accuracy] or [accuracy,bytes]")
         if self.prune and len(self.objectives) > 1:
             raise UserError(f"{at}prune=true: trials can end early only for a single objective; give {at}prune=false")
         if not self.dimensions:
@@ -75,7 +75,7 @@ def _dimensions(space: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any
 def _check_dimension(key: str, space: Any) -> None:
     if isinstance(space, list):
         if not space or not all(isinstance(value, str | int | float | None) for value in space):
-            raise UserError(f"{key}={space}: give one value or more, such as [0.1,0.2]")
+            raise UserError(f"{key}={shown(space)}: give one value or more, such as [0.1,0.2]")
         return
     ends: tuple[Any, Any] = (space.get("low"), space.get("high")) if isinstance(space, Mapping) else (None, None)
     numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
@@ -87,5 +87,6 @@ def _check_dimension(key: str, space: Any) -> None:
         or {*space} - {*_RANGE}
     ):
         raise UserError(
-            f"{key}={space}: give {{low, high}}, numbers, low first (and above 0 with log: true), or a list of values"
+            f"{key}={shown(space)}: give {{low, high}}, numbers, low first (and above 0 with log: true), or a list of "
+            "values"
         )

@@ -36,12 +36,15 @@ class FileFacts(NamedTuple):
 
 def origin(distilled: DistilledSet) -> str:
     """Return what the stored images of a set are: ``"real"``, ``"crops"`` of real images, or ``"synthetic"``."""
-    return origin_by(distilled.header.provenance.get("settings", {}).get("method", {}).get("name"))
+    return origin_by(_group(_group(distilled.header.provenance, "settings"), "method").get("name"))
 
 
-def origin_by(method: str | None) -> str:
-    """Return what the images are that a method stores: ``"real"``, ``"crops"`` of real images, or ``"synthetic"``."""
-    return _MADE.get(method or "", "real")
+def origin_by(method: Any) -> str:
+    """Return what the images are that a method stores: ``"real"``, ``"crops"`` of real images, or ``"synthetic"``.
+
+    Images of an unknown ``method``, such as that of a foreign file, count as real.
+    """
+    return _MADE.get(method, "real") if isinstance(method, str) else "real"
 
 
 def file_facts(result: Mapping[str, Any], distilled: DistilledSet) -> FileFacts:
@@ -56,10 +59,10 @@ def file_facts(result: Mapping[str, Any], distilled: DistilledSet) -> FileFacts:
     """
     counts = _per_class(distilled)
     chosen = _chosen(result["choices"])
-    settings = copy.deepcopy(distilled.header.provenance.get("settings", {}))
+    settings = copy.deepcopy(_group(distilled.header.provenance, "settings"))
     for key, value in chosen.items():
         group, _, name = key.rpartition(".")
-        settings.setdefault(group, {})[name] = value
+        settings[group] = {**_group(settings, group), name: value}
     made = origin(distilled)
     whole = made == "real" and counts == result.get("train_pictures")
     return FileFacts(made, whole, counts.index(min(counts)), counts.index(max(counts)), settings, chosen)
@@ -77,17 +80,19 @@ def with_file_numbers(result: Mapping[str, Any], distilled: DistilledSet) -> dic
         ``of`` how many.
     """
     facts = file_facts(result, distilled)
-    budget = facts.settings.get("budget", {})
+    budget = _group(facts.settings, "budget")
     images = {
         "naturals": _per_class(distilled),
         "compensators": len(distilled.compensators),
         "views": distilled.mixed_views.count if distilled.mixed_views else 0,
     }
     privacy = {**result["evidence"]["privacy"], "naturals": len(distilled.naturals)}
-    quality = budget.get("quality", result["budget"].get("quality"))
+    quality = budget.get("quality")
+    if not isinstance(quality, int) or isinstance(quality, bool):
+        quality = result["budget"].get("quality")
     codec = (picture_format(distilled.coded[0]) or "").lower() if distilled.coded else None
     tried = len(result["choices"])
-    of = math.prod(len(values) for values in _to_choose(budget.get("choices") or {}))
+    of = math.prod(len(values) for values in _to_choose(_group(budget, "choices")))
     return {
         **result,
         "classes": len(distilled.classes),
@@ -114,4 +119,11 @@ def _chosen(choices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _to_choose(choices: Mapping[str, Any]) -> list[Sequence[Any]]:
     """List the values to try of each setting in ``budget.choices``."""
-    return [values for group in choices.values() for values in group.values() if values is not None]
+    groups = (_group(choices, name) for name in choices)
+    return [values for group in groups for values in group.values() if isinstance(values, list)]
+
+
+def _group(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the mapping at ``name``; empty where there is none, as in a file that another program wrote."""
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}

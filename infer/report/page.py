@@ -23,10 +23,13 @@ from infer.distilled import DistilledSet
 from infer.report import figures
 from infer.report.arrays import ReportArrays
 from infer.report.file_facts import FileFacts, file_facts, with_file_numbers
-from infer.report.pictures import grey_compensators, png
+from infer.report.numbers import number_formats, time_unit
+from infer.report.pictures import enlargement, grey_compensators, pixels
 
 _HERE = Path(__file__).parent
 _EACH = 8  # images of a kind and class that are shown
+_FEWEST = 4  # of large ones
+_ROW = 768  # pixels of the images of a kind and class side by side
 
 
 def write(result: Mapping[str, Any], arrays: ReportArrays, distilled: DistilledSet, path: Path) -> None:
@@ -46,22 +49,27 @@ def write(result: Mapping[str, Any], arrays: ReportArrays, distilled: DistilledS
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    number, text = _formatters(environment, result, file)
-    compensators = png(grey_compensators(distilled)[: 2 * _EACH], _EACH) if len(distilled.compensators) else None
+    texts = page_texts(result["report"]["language"])
+    number, text = _formatters(environment, texts, result, file)
+    scale = enlargement(distilled.naturals.shape[-1])
+    each = min(max(_ROW // (scale * distilled.naturals.shape[-1]), _FEWEST), _EACH)
     page = environment.get_template("page.html.j2").render(
         result=result,
         file=file,
         n=number,
         t=text,
+        mark=texts["mark"],
         language=result["report"]["language"],
         rows=_rows(result),
-        figures=_figures(result, arrays),
+        figures=_figures(result, arrays, text),
         colour=figures.colour,
         colours=figures.SOURCE_COLOURS,
         palette=len(figures.PALETTE),
-        classes=_classes(arrays, distilled),
+        classes=_classes(arrays, distilled, each),
         settings=json.dumps(file.settings, indent=1, ensure_ascii=False),
-        compensators=compensators and _uri(compensators),
+        compensators=[_uri(image) for image in grey_compensators(distilled)[: 2 * each]],
+        scale=scale,
+        shape=distilled.naturals.shape[-2:],
     )
     write_bytes(path, page.encode(errors="replace"))  # a path in the command may be no UTF-8
 
@@ -83,11 +91,23 @@ def lookup(content: Any, key: str) -> Any:
     return lookup(content[int(name)] if isinstance(content, Sequence) else content[name], key[len(name) + 1 :])
 
 
+def page_texts(language: str) -> dict[str, Any]:
+    """Read the texts of a language.
+
+    Args:
+        language: The name of a file in texts/, such as ``en``.
+
+    Returns:
+        The tables of the file.
+    """
+    return tomllib.loads((_HERE / "texts" / f"{language}.toml").read_text(encoding="utf-8"))
+
+
 def _formatters(
-    environment: Environment, result: Mapping[str, Any], file: FileFacts
+    environment: Environment, texts: Mapping[str, Any], result: Mapping[str, Any], file: FileFacts
 ) -> tuple[Callable[[str, str], Markup], Callable[..., Markup]]:
-    """Build the template's functions ``n`` (a number of result.json) and ``t`` (a text in the page's language)."""
-    texts = tomllib.loads((_HERE / "texts" / f"{result['report']['language']}.toml").read_text(encoding="utf-8"))
+    """Build the template's functions ``n`` (a number of result.json) and ``t`` (texts in the page's language)."""
+    formats = number_formats(texts["unit"])
 
     def number(key: str, unit: str) -> Markup:
         """Format the number at ``key`` as ``unit``, in a <data> element that names both; a dash if there is none."""
@@ -95,13 +115,15 @@ def _formatters(
         if value is None or math.isnan(value):
             return Markup('<data value="" data-key="{}" data-unit="{}">–</data>').format(key, unit)
         return Markup('<data value="{}" data-key="{}" data-unit="{}">{}</data>').format(
-            value, key, unit, UNITS[unit](value)
+            value, key, unit, formats[unit](value)
         )
 
-    def text(key: str, **more: Any) -> Markup:
-        """Render the text at ``key`` as a template of its own."""
-        template = environment.from_string(lookup(texts, key))
-        return Markup(template.render(n=number, t=text, result=result, file=file, **more))
+    def text(*keys: str | None, **more: Any) -> Markup:
+        """Render the texts at ``keys``, each as a template of its own, and join them as sentences; None is left out."""
+        templates = (environment.from_string(lookup(texts, key)) for key in keys if key)
+        return Markup(texts["mark"]["gap"]).join(
+            Markup(template.render(n=number, t=text, result=result, file=file, **more)) for template in templates
+        )
 
     return number, text
 
@@ -112,22 +134,30 @@ def _rows(result: Mapping[str, Any]) -> dict[str, int]:
     return {row["source"]: at for at, row in enumerate(result["students"]) if row["backbone"] == student}
 
 
-def _figures(result: Mapping[str, Any], arrays: ReportArrays) -> dict[str, Markup]:
-    """Draw the plots of the page, by name."""
+def _figures(result: Mapping[str, Any], arrays: ReportArrays, text: Callable[..., Markup]) -> dict[str, Markup]:
+    """Draw the plots of the page, by name. ``text`` returns the titles of their axes."""
+
+    def titles(x: str, y: str) -> figures.Titles:
+        return figures.Titles(*(text(f"axis.{key}").unescape() for key in (x, y)))
+
     cost, retrainings = result["cost"], result["report"]["retrainings"]
+    making, file, real = (cost[f"{name}_seconds"] for name in ("making", "file", "real"))
+    unit = time_unit(3600 * max(cost["hours_real"], cost["hours_file"]))
+    points = (arrays.points, arrays.of, arrays.kind)
     plots = {
-        "map_distilled": figures.class_map(arrays.points, arrays.of, arrays.kind, naturals=1, composed=2),
-        "map_random": figures.class_map(arrays.points, arrays.of, arrays.kind, naturals=3, composed=4),
-        "margins": figures.margins(arrays.margins),
-        "cost": figures.cost(cost["making_seconds"], cost["file_seconds"], cost["real_seconds"], retrainings),
+        "map_distilled": figures.class_map(*points, naturals=1, composed=2, titles=titles("map_x", "map_y")),
+        "map_random": figures.class_map(*points, naturals=3, composed=4, titles=titles("map_x", "map_y")),
+        "margins": figures.margins(arrays.margins, titles("margin", "share")),
+        "cost": figures.cost(making, file, real, retrainings, unit, titles("retrainings", unit.name)),
     }
     if len(result["choices"]) > 1:
-        plots["choices"] = figures.choices([choice["accuracy"] for choice in result["choices"]])
+        accuracies = [choice["accuracy"] for choice in result["choices"]]
+        plots["choices"] = figures.choices(accuracies, titles("choice", "held_out"))
     return {name: Markup(svg) for name, svg in plots.items()}
 
 
-def _classes(arrays: ReportArrays, distilled: DistilledSet) -> list[dict[str, Any]]:
-    """List the classes: the name, a row of stored and of composed images, and the mistakes on test images of each.
+def _classes(arrays: ReportArrays, distilled: DistilledSet, each: int) -> list[dict[str, Any]]:
+    """List the classes: the name, ``each`` stored and composed images, and the mistakes on test images of each.
 
     A mistake is an image that only students of the file misclassify, with the class that they predict.
     """
@@ -139,11 +169,10 @@ def _classes(arrays: ReportArrays, distilled: DistilledSet) -> list[dict[str, An
         entries.append(
             {
                 "name": name,
-                "naturals": _row(distilled.pool_images, stored[distilled.natural_targets == number]),
-                "composed": _row(distilled.images, composed[targets == number]),
+                "naturals": _shown(distilled.pool_images, stored[distilled.natural_targets == number][:each]),
+                "composed": _shown(distilled.images, composed[targets == number][:each]),
                 "mistakes": [
-                    (_uri(png(arrays.mistakes[at : at + 1], 1)), distilled.classes[int(arrays.taken[at, 1])])
-                    for at in mistakes
+                    (_uri(arrays.mistakes[at]), distilled.classes[int(arrays.taken[at, 1])]) for at in mistakes
                 ],
             }
         )
@@ -156,43 +185,11 @@ def _composed(distilled: DistilledSet) -> Tensor:
     return numbers if distilled.mixed_views else numbers[len(distilled.naturals) :]
 
 
-def _row(images: Callable[[Tensor], Tensor], positions: Tensor) -> str | None:
-    """Draw the first images at ``positions`` as one row; None if there are none."""
-    return _uri(png(images(positions[:_EACH]), _EACH)) if len(positions) else None
+def _shown(images: Callable[[Tensor], Tensor], positions: Tensor) -> list[str]:
+    """Return the addresses of the images at ``positions``."""
+    return [_uri(image) for image in images(positions)] if len(positions) else []
 
 
-def _uri(content: bytes) -> str:
-    """Return the address of a PNG file that lies in the page."""
-    return "data:image/png;base64," + base64.b64encode(content).decode()
-
-
-def _bytes(value: float) -> str:
-    """Format a number of bytes."""
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
-
-
-def _seconds(value: float) -> str:
-    """Format a time."""
-    return f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
-
-
-UNITS: dict[str, Callable[[Any], str]] = {
-    "percent": lambda value: f"{100 * value:.1f} %",
-    "whole_percent": lambda value: f"{100 * value:.0f} %",
-    "points": lambda value: f"{100 * value:.1f}",
-    "count": lambda value: f"{value:,.0f}",
-    "bytes": _bytes,
-    "seconds": _seconds,
-    "hours": lambda value: _seconds(3600 * value),
-    "kwh": lambda value: f"{value:.2f} kWh",
-    "watts": lambda value: f"{value:.0f} W",
-    "tenth": lambda value: f"{value:.1f}",
-    "times": lambda value: f"{value:.0f}" if value >= 10 else f"{value:.1f}",
-    "number": lambda value: f"{value:.3g}",
-    "hundredth": lambda value: f"{value:.2f}",
-}
-"""Formats of numbers by unit."""
+def _uri(image: Tensor) -> str:
+    """Return the address of an image, uint8 [ch, H, W], whose PNG lies in the page."""
+    return "data:image/png;base64," + base64.b64encode(pixels(image)).decode()

@@ -16,6 +16,8 @@ from infer.distilled import DistilledSet
 _ROWS = 10
 _MOST = 50  # natural images of each class
 _SIDE = 48  # pixels that smaller images are enlarged to
+_ENLARGED = 3  # times that a report enlarges its images
+_WIDEST = 192  # pixels of an image in a report, unless it is larger itself
 
 
 def draw(distilled: DistilledSet, folder: Path) -> None:
@@ -75,9 +77,38 @@ def png(images: Tensor, per_row: int) -> bytes:
     """
     grid = make_grid(images, nrow=per_row, padding=1, pad_value=255)
     scale = max(1, _SIDE // images.shape[-1])
-    grid = grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+    return _encode(grid.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2))
+
+
+def pixels(image: Tensor) -> bytes:
+    """Encode one image as a PNG of as many pixels.
+
+    Args:
+        image: uint8 [ch, H, W].
+
+    Returns:
+        The content of the PNG file.
+    """
+    return _encode(image.expand(3, -1, -1) if len(image) == 1 else image)
+
+
+def enlargement(side: int) -> int:
+    """Return how many times a report enlarges images: three times, small images to 48 pixels, none beyond 192.
+
+    Args:
+        side: Pixels of a side.
+
+    Example:
+        >>> [enlargement(side) for side in (8, 32, 64, 96, 224)]
+        [6, 3, 3, 2, 1]
+    """
+    return max(_SIDE // side, min(_ENLARGED, _WIDEST // side), 1)
+
+
+def _encode(image: Tensor) -> bytes:
+    """Encode one image, uint8 [3, H, W], as PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(buffer, "PNG")
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -56,8 +56,12 @@ def _plots(study: Study) -> dict[str, Callable[[Study], Any]]:
     from optuna.visualization import matplotlib as plots
 
     if len(study.directions) > 1:
-        return {"front": lambda study: plots.plot_pareto_front(study, target_names=["accuracy", "bytes"])}
-    chosen: dict[str, Callable[[Study], Any]] = {"history": plots.plot_optimization_history}
+        return {
+            "front": lambda study: plots.plot_pareto_front(study, target_names=["accuracy (0 to 1)", "size (bytes)"])
+        }
+    chosen: dict[str, Callable[[Study], Any]] = {
+        "history": lambda study: plots.plot_optimization_history(study, target_name="accuracy (0 to 1)")
+    }
     if len(study.get_trials(states=(TrialState.COMPLETE,))) > 1:
         chosen["importances"] = plots.plot_param_importances
     return chosen

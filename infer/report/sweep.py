@@ -221,11 +221,11 @@ def plot(combined: Sequence[Line]) -> bytes:
 def _draw(figure: Figure, combined: Sequence[Line]) -> None:
     """Draw the two plots and their legend."""
     by_bytes, by_ipc = figure.subplots(1, 2, sharey=True)
-    _curves(by_bytes, combined, "stored bytes", lambda line: line.bytes)
-    _curves(by_ipc, combined, "ipc, images per class that may be stored", lambda line: line.ipc)
+    _curves(by_bytes, combined, "stored size (bytes)", lambda line: line.bytes)
+    _curves(by_ipc, combined, "ipc (images per class that may be stored)", lambda line: line.ipc)
     by_ipc.set_xticks(sorted({line.ipc for line in combined}))
     figure.legend(*by_ipc.get_legend_handles_labels(), loc="outside right center")
-    figure.supylabel("test accuracy, %")
+    figure.supylabel("test accuracy (%)")
     figure.suptitle(f"{combined[0].dataset}, student {combined[0].backbone}: mean and std")
 
 

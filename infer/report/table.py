@@ -39,14 +39,14 @@ def comparison(result: Mapping[str, Any]) -> Table:
             row["backbone"],
             SOURCES[row["source"]],
             f"{row['bytes']:,}",
-            _accuracy(row),
+            accuracy(row),
             *(f"{100 * share:.1f}" for share in more),
             f"{row['seconds'] / row['seeds']:.1f}",
         )
     return table
 
 
-def _accuracy(row: Mapping[str, Any]) -> str:
+def accuracy(row: Mapping[str, Any]) -> str:
     """Format mean and std in percent. One student has no std."""
     std = f" ± {100 * row['accuracy_std']:.1f}" if row["seeds"] > 1 else ""
     return f"{100 * row['accuracy_mean']:.1f}{std}"

@@ -90,6 +90,8 @@ def _wandb_logger(options: Mapping[str, Any], folder: Path) -> WandbLogger:
         wandb.teardown()  # its service still has the id of the run
         log.warning("logger=wandb: %s; going on offline, `wandb sync` uploads %s later", reason, folder / "wandb")
         logger = WandbLogger(save_dir=str(folder), settings=settings, **{**options, "mode": "offline"})
+    except OSError as error:  # which names no file
+        raise UserError(f"{folder}: {error.strerror or error}; free space or choose another output=") from error
     return logger
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from infer.core.errors import UserError
 from infer.core.files import write_bytes
-from infer.core.progress import ProgressLines
+from infer.core.forecast import Forecast
+from infer.core.progress import ProgressBar, ProgressLines, progress_of
 from infer.models.classifier import Classifier
 
 _RECIPES = {"compensators": "ufc"}
@@ -44,31 +44,37 @@ class SeededSteps(Callback):
             torch.cuda.manual_seed_all(drawn)
 
 
-class StageBar(RichProgressBar):
-    """Lightning's bar, titled by the stage instead of the epoch."""
+class StageProgress(Callback):
+    """Show the progress of a stage: a bar on a terminal, and elsewhere lines.
 
-    def __init__(self, stage: str) -> None:
-        super().__init__(refresh_rate=10)
-        self.stage = stage
+    Args:
+        stage: its title.
+        run: time left of the run. It is given here because processes that a strategy starts do not share the context.
+    """
 
-    def _get_train_description(self, current_epoch: int) -> str:
-        return self.stage
-
-
-class PlainProgress(Callback):
-    """Progress where there is no terminal to draw a bar on."""
-
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
+    def __init__(self, stage: str, run: Forecast) -> None:
+        self.stage, self.run = stage, run
+        self.shown: ProgressBar | ProgressLines | None = None
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Start at the step of a resumed run."""
-        self.lines = ProgressLines(self.stage, trainer.max_steps, trainer.global_step)
+        """Start at the step of a resumed run; the first process reports for all."""
+        if trainer.is_global_zero:
+            self.shown = progress_of(self.stage, trainer.max_steps, trainer.global_step, self.run)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Update; the first process reports for all."""
-        if trainer.is_global_zero:
-            self.lines.update(trainer.global_step)
+        """Update."""
+        if self.shown:
+            self.shown.update(trainer.global_step, lambda: _loss(trainer))
+
+    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Close, after an error too."""
+        if self.shown:
+            self.shown.close()
+
+
+def _loss(trainer: Trainer) -> float | None:
+    """Return the loss that a module logs for the bar."""
+    return next((value for name, value in trainer.progress_bar_metrics.items() if name.endswith("/loss")), None)
 
 
 class AccuracyCurve(Callback):
@@ -145,7 +151,7 @@ def all_finite(values: Iterable[Mapping[str, Any]]) -> bool:
 class Stopwatch(Callback):
     """Measure the seconds of training, including those of earlier, stopped processes."""
 
-    def __init__(self, before: float) -> None:
+    def __init__(self, before: float = 0.0) -> None:
         self.before = before
         self.started = time.perf_counter()
 

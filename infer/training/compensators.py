@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import platform
 import time
 from collections.abc import Sequence
@@ -168,7 +169,7 @@ def _read(file: Path) -> tuple[Tensor, float] | None:
     try:
         with safe_open(file, framework="pt") as content:
             u, seconds = content.get_tensor("u"), float(content.get_tensor("seconds"))
-            if (content.metadata() or {}).get("digest") == _digest(file, u):
+            if (content.metadata() or {}).get("digest") == _digest(file, u) and 0 <= seconds < math.inf:
                 return u, seconds
         reason = "they are not those that were written under this name"
     except (SafetensorError, OSError, RuntimeError) as error:

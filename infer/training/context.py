@@ -14,6 +14,8 @@ import torch
 from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
+from infer.core.checks import argument, check
+from infer.core.errors import UserError, shown
 from infer.core.files import exclusive_lock
 from infer.core.options import AugmentOptions
 from infer.data import Splits
@@ -86,14 +88,14 @@ class Context:
     def _launched(self) -> bool:
         return self.trainer.strategy == "ddp" and self.trainer.several
 
-    def backbone(self, name: str) -> BackboneOptions:
-        """Return the options of the network ``name``."""
-        return self.backbones.get(name) or backbone(name)
+    def backbone(self, network: str | BackboneOptions) -> BackboneOptions:
+        """Return the options of a network, by its name or as they are given."""
+        known = self.backbones.get(network) if isinstance(network, str) else None
+        return known or backbone(network)
 
     def network(self, network: str | BackboneOptions) -> nn.Module:
         """Build a new network for this data."""
-        chosen = self.backbone(network) if isinstance(network, str) else network
-        return build(chosen, len(self.data.classes), self.data.channels, self.data.side)
+        return build(self.backbone(network), len(self.data.classes), self.data.channels, self.data.side)
 
     def task(self, optimiser: OptimiserOptions, steps: int) -> Task:
         """Describe a training on this data; its loss is adjusted where classes are unbalanced."""
@@ -162,3 +164,18 @@ class Context:
             **({"balanced": True} if self.balanced else {}),
             **more,
         }
+
+
+def context_of_call(data: Splits, augment: AugmentOptions | None, trainer: TrainerOptions | None) -> Context:
+    """Return the context of a call from Python, whose arguments are checked; None stands for the defaults.
+
+    Raises:
+        UserError: for arguments of other types, values out of range, and devices that this machine lacks.
+    """
+    if not isinstance(data, Splits):
+        raise UserError(f"data={shown(data)}: must be an infer.Splits, as infer.read_folder returns it")
+    chosen, devices = argument("augment", augment, AugmentOptions), argument("trainer", trainer, TrainerOptions)
+    check(chosen, "augment.")
+    check(devices, "trainer.")
+    devices.require()
+    return Context(data, chosen, trainer=devices)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from infer.core import ufc
-from infer.core.errors import UserError
+from infer.core.errors import UserError, shown
 from infer.data import Pictures, Streamed
 from infer.metrics.scores import Scores, scores
 from infer.models.weights import require_finite
@@ -31,7 +33,7 @@ def evaluate(
         Accuracy, balanced accuracy, macro F1 and the recall of each class, in 0 to 1.
 
     Raises:
-        UserError: where mean or std is missing, no pictures are given, or the logits are not finite.
+        UserError: where mean or std is missing, no network or no pictures are given, or the logits are not finite.
 
     Reference: scikit-learn's accuracy_score, balanced_accuracy_score, f1_score(average="macro") and recall_score.
 
@@ -45,10 +47,7 @@ def evaluate(
         >>> infer.evaluate(AlwaysOne(), data.test).recall
         [0.0, 1.0, 0.0]
     """
-    if not isinstance(pictures, Pictures | Streamed):
-        raise UserError("pictures: give pictures with their classes, such as data.test")
-    if (mean is None) != (std is None):
-        raise UserError("mean, std: give both or neither")
+    _require_arguments(model, pictures, mean, std)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -66,3 +65,13 @@ def evaluate(
         for module, mode in modes:
             module.training = mode
     return scores(confusion)
+
+
+def _require_arguments(model: Any, pictures: Any, mean: Tensor | None, std: Tensor | None) -> None:
+    """Refuse what cannot be measured."""
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model={shown(model)}: must be a network, such as infer.train_student returns")
+    if not isinstance(pictures, Pictures | Streamed):
+        raise UserError("pictures: give pictures with their classes, such as data.test")
+    if (mean is None) != (std is None):
+        raise UserError("mean, std: give both or neither")

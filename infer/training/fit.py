@@ -17,8 +17,9 @@ from pytorch_lightning.loggers import Logger
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
-from infer.core.errors import UserError
-from infer.core.progress import is_shown, on_terminal
+from infer.core.errors import UserError, message_in
+from infer.core.forecast import forecast
+from infer.core.progress import is_shown
 from infer.data.batches import StepSampler
 from infer.metrics.scores import Scores, scores
 from infer.models.classifier import Classifier
@@ -26,42 +27,19 @@ from infer.models.compensator import CompensatorModule
 from infer.training.callbacks import (
     AccuracyCurve,
     FiniteNumbers,
-    PlainProgress,
     SeededSteps,
-    StageBar,
+    StageProgress,
     Stopwatch,
     WholeCheckpoints,
-    all_finite,
 )
-from infer.training.metrics_file import KeptMetrics, MetricsFile, Rows
+from infer.training.checkpoints import read_checkpoint
+from infer.training.metrics_file import KeptMetrics, MetricsFile
 from infer.training.options import TrainerOptions
 from infer.training.strategies import strategy
 
 log = logging.getLogger("infer")
 
 _RESUMES = "the same command goes on where this one stopped"
-
-
-def metrics_logger(folder: Path, stage: str = "results", rows: Rows | None = None) -> MetricsFile:
-    """Return a logger of ``folder``/metrics.csv that replaces the rows of ``stage``; see :class:`MetricsFile`."""
-    return MetricsFile(folder, stage, rows)
-
-
-def _stopped(checkpoint: Path) -> dict[str, Any]:
-    """Read the checkpoint of a stopped run; empty where there is none that can be read, or one with NaN."""
-    if not checkpoint.exists():
-        return {}
-    try:
-        found = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        states = (state for optimiser in found["optimizer_states"] for state in optimiser["state"].values())
-        reason = None if all_finite([found["state_dict"], *states]) else "it holds NaN or infinite numbers"
-    except Exception as error:  # torch's reader raises what pickle, zip and the disk raise
-        reason = type(error).__name__
-    if reason is None:
-        return found
-    log.warning("%s cannot be resumed (%s); its stage starts again", checkpoint, reason)
-    checkpoint.unlink()
-    return {}
 
 
 def fit(
@@ -87,22 +65,23 @@ def fit(
         UserError: where the loss or a weight becomes NaN or infinite, a process dies, or the disk is full.
     """
     checkpoint = folder / f"{name}.ckpt" if folder else None
-    resumed = _stopped(checkpoint) if checkpoint else {}
     assert isinstance(batches.sampler, StepSampler)
-    batches.sampler.start = resumed.get("global_step", 0)
     batches.sampler.shared = trainer.several and not isinstance(module, CompensatorModule)
     stage = f"{name.partition('-')[0]} {module.name}"
-    stopwatch = Stopwatch(resumed.get("seconds", 0.0))
+    stopwatch, metrics = Stopwatch(), MetricsFile(folder, name) if folder else None
     callbacks = [stopwatch, *_callbacks(module, seed, stage, checkpoint, len(batches)), *([curve] if curve else [])]
-    if folder:
-        metrics = metrics_logger(folder, name, resumed.get("metrics"))
+    if metrics:
         callbacks.append(KeptMetrics(metrics))
         loggers = [metrics, *loggers]
     with _quiet():
         try:
             lightning = _trainer(module, trainer, checkpoint is not None, loggers, callbacks, len(batches))
+            stopped = read_checkpoint(checkpoint, module, lightning) if checkpoint else None
+            batches.sampler.start = stopped.global_step if stopped else 0
+            if stopped and metrics:
+                stopwatch.before, metrics.rows = stopped.seconds, stopped.metrics
             module.train()
-            lightning.fit(module, batches, ckpt_path=checkpoint if resumed else None, weights_only=True)
+            lightning.fit(module, batches, ckpt_path=checkpoint if stopped else None, weights_only=True)
         except SystemExit as interrupted:  # how Lightning ends on Ctrl-C
             raise KeyboardInterrupt from interrupted
         except (ProcessExitedException, ProcessRaisedException) as error:
@@ -111,6 +90,7 @@ def fit(
             if folder is None:
                 raise
             raise UserError(f"{folder}: {error.strerror or error}; free space or choose another output=") from error
+    forecast().finish(stage, stopwatch.seconds)
     return stopwatch.seconds
 
 
@@ -119,8 +99,8 @@ def _process_error(
 ) -> UserError:
     """Return a started process's own error, or that it has ended."""
     reason = str(error).strip().splitlines()[-1]
-    _, own, said = reason.partition(f"{UserError.__module__}.{UserError.__qualname__}: ")
-    return UserError(said if own else f"{stage}: one of {trainer.devices} processes ended ({reason}); {_RESUMES}")
+    ended = f"{stage}: one of {trainer.devices} processes ended ({reason}); {_RESUMES}"
+    return UserError(message_in(str(error)) or ended)
 
 
 def _callbacks(
@@ -133,7 +113,7 @@ def _callbacks(
             ModelCheckpoint(checkpoint.parent, checkpoint.stem, enable_version_counter=False, every_n_train_steps=every)
         )
     if is_shown():
-        found.append(StageBar(stage) if on_terminal() else PlainProgress(stage))
+        found.append(StageProgress(stage, forecast()))
     return found
 
 
@@ -158,7 +138,7 @@ def _trainer(
         logger=[*loggers],
         callbacks=callbacks,
         enable_checkpointing=checkpoints,
-        enable_progress_bar=on_terminal(),
+        enable_progress_bar=False,  # StageProgress shows more in one line
         enable_model_summary=False,
         use_distributed_sampler=False,
         log_every_n_steps=max(1, min(50, steps // 20)),

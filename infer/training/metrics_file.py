@@ -41,7 +41,9 @@ class MetricsFile(Logger):
         UserError: where the file cannot be read or written.
     """
 
-    def __init__(self, folder: Path, stage: str, rows: Mapping[int, Mapping[str, float]] | None = None) -> None:
+    def __init__(
+        self, folder: Path, stage: str = "results", rows: Mapping[int, Mapping[str, float]] | None = None
+    ) -> None:
         super().__init__()
         self.path, self.stage = folder / "metrics.csv", stage
         self.rows: Rows = {step: dict(row) for step, row in (rows or {}).items()}

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from infer.core.budget import published_images
 from infer.core.checks import Choice, Range
-from infer.core.errors import UserError
+from infer.core.errors import UserError, shown
 from infer.core.options import AugmentOptions, MixingOptions
 from infer.models.options import OPTIMISERS, OptimiserOptions
 
 if TYPE_CHECKING:
     import torch
+
+Seed = Annotated[int, Range(0, 2**31)]
+"""The seed of a training."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class StudentOptions(OptimiserOptions):
         """Raise :class:`UserError` unless one of epochs and steps is given."""
         if (self.epochs is None) == (self.steps is None):
             raise UserError(
-                f"{at}epochs={self.epochs} and {at}steps={self.steps}: give one of them, and null for the other "
-                "(None in Python)"
+                f"{at}epochs={shown(self.epochs)} and {at}steps={shown(self.steps)}: give one of them, and null for "
+                "the other (None in Python)"
             )
         Range(1, 10**8).check(f"{at}epochs or steps", self.epochs or self.steps or 0)
 

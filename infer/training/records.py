@@ -46,7 +46,7 @@ class StudentRecord(TrainedRecord):
     """The same of a student; ``trained_on`` is the digest of its distilled set, if it has one."""
 
     macro_f1: Share
-    recall: list[float]  # nan for a class without test pictures
+    recall: list[Share]
     steps: Annotated[int, Field(ge=0)]
     trained_on: str | None = None
 

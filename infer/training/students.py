@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from infer.core.checks import Range, check
+from infer.core.checks import argument, check, check_value
 from infer.core.errors import UserError
 from infer.core.mixing import student_batch
 from infer.core.options import AugmentOptions, MixingOptions
@@ -22,9 +22,9 @@ from infer.distilled import DistilledSet, load
 from infer.models.options import BackboneOptions
 from infer.models.student import StudentModule
 from infer.models.weights import save_weights
-from infer.training.context import Context
+from infer.training.context import Context, context_of_call
 from infer.training.fit import delete_checkpoint, own_generators
-from infer.training.options import InputOptions, StudentOptions, TrainerOptions
+from infer.training.options import InputOptions, Seed, StudentOptions, TrainerOptions
 from infer.training.records import StudentRecord, read_trained, write_trained
 from infer.training.training_set import TrainingSet
 
@@ -70,27 +70,26 @@ def train_student(
         >>> student = infer.train_student(small, "resnet18", steps=2000)  # doctest: +SKIP
     """
     small = small if isinstance(small, DistilledSet) else load(small)
-    chosen, varied = options or StudentOptions(), inputs or InputOptions()
+    chosen, varied = argument("options", options, StudentOptions), argument("inputs", inputs, InputOptions)
     chosen = chosen if steps is None else replace(chosen, epochs=None, steps=steps)
-    context = _context(small, varied.augment, trainer or TrainerOptions())
-    for each in (chosen, varied, context.trainer):
-        check(each)
-    Range(0, 2**31).check("seed", seed)
-    context.trainer.require()
-    name = backbone if isinstance(backbone, str) else backbone.name
+    check(chosen)
+    check(varied, "inputs.")
+    check_value("seed", seed, Seed)
+    context = _context(small, varied.augment, trainer)
+    name = context.backbone(backbone).name
     total = chosen.steps_of(len(small), 0, dynamic=False)
     student = Student(name, backbone, chosen, varied.mixing, total, seed)
     with reporting(progress), own_generators():
         return fit_student(context, student, TrainingSet.of_set(small, []), folder=None)[0].trained
 
 
-def _context(small: DistilledSet, augment: AugmentOptions, trainer: TrainerOptions) -> Context:
+def _context(small: DistilledSet, augment: AugmentOptions, trainer: TrainerOptions | None) -> Context:
     """Return the context of a student that has only the distilled set."""
     if small.header.labels == "dynamic":
         raise UserError("labels=dynamic: the teachers label the set; train on it with train.py source=distilled")
     pictures = Pictures(small.naturals, small.natural_targets)
     data = Splits("distilled", small.classes, pictures, pictures, given_moments=(small.mean, small.std))
-    return Context(data, augment, trainer=trainer)
+    return context_of_call(data, augment, trainer)
 
 
 @dataclass(frozen=True)

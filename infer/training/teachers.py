@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,21 +13,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from infer.core.checks import Range, check
-from infer.core.errors import UserError
+from infer.core.checks import argument, check, check_value
+from infer.core.errors import UserError, shown
 from infer.core.files import reserve_folder
 from infer.core.folder_names import folder_name
 from infer.core.mixing import student_batch
 from infer.core.options import AugmentOptions
+from infer.core.paths import user_path
 from infer.core.progress import reporting
 from infer.data import Splits
 from infer.models.networks import require_batch_norm
 from infer.models.options import BackboneOptions
 from infer.models.teacher import TeacherModule
 from infer.models.weights import frozen, load_weights, save_weights
-from infer.training.context import Context
+from infer.training.context import Context, context_of_call
 from infer.training.fit import delete_checkpoint, own_generators
-from infer.training.options import TeacherOptions, TrainerOptions
+from infer.training.options import Seed, TeacherOptions, TrainerOptions
 from infer.training.records import TeacherRecord, read_trained, write_trained
 
 log = logging.getLogger("infer")
@@ -94,23 +95,30 @@ def train_teachers(
         >>> teachers[0](data.test.images[:2]).shape
         torch.Size([2, 4])
     """
-    chosen = options or TeacherOptions()
+    chosen = argument("options", options, TeacherOptions)
     chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
-    context = Context(data, augment or AugmentOptions(), trainer=trainer or TrainerOptions())
-    for each in (chosen, context.augmentation, context.trainer):
-        check(each)
-    context.trainer.require()
-    Range(0, 2**31).check("seed", seed)
-    names = [backbones] if isinstance(backbones, str | BackboneOptions) else list(backbones)
+    check(chosen)
+    check_value("seed", seed, Seed)
+    context = context_of_call(data, augment, trainer)
+    named = _listed(backbones)
     with reporting(progress), own_generators():
-        for backbone in names:
+        for backbone in named:
             require_network(context, backbone)
-        return [_trained(context, backbone, chosen, seed) for backbone in names]
+        return [_trained(context, backbone, chosen, seed) for backbone in named]
+
+
+def _listed(backbones: Any) -> list[str | BackboneOptions]:
+    """Return the backbones as a list; raise :class:`UserError` where there is none."""
+    one = isinstance(backbones, str | BackboneOptions)
+    listed = [backbones] if one else list(backbones) if isinstance(backbones, Iterable) else []
+    if not listed:
+        raise UserError(f"backbones={shown(backbones)}: give one or more names, such as ['resnet18']")
+    return listed
 
 
 def _trained(context: Context, backbone: str | BackboneOptions, options: TeacherOptions, seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    name = backbone if isinstance(backbone, str) else backbone.name
+    name = context.backbone(backbone).name
     module, _ = fit_teacher(context, name, context.network(backbone), options, seed, None)
     return frozen(module.trained)
 
@@ -192,7 +200,7 @@ def teacher_folder(context: Context, name: str, options: TeacherOptions, seed: i
 def training_folder(context: Context, name: str, output: str) -> Path:
     """Return the folder of everything that is trained of the backbone ``name`` on these data."""
     data, backbone = folder_name("dataset.name", context.data.name), folder_name("backbone.name", name)
-    return Path(output, "train", data, backbone)
+    return user_path(output) / "train" / data / backbone
 
 
 def require_teachers(context: Context, teachers: Sequence[str], students: Sequence[str]) -> None:
@@ -208,7 +216,7 @@ def require_teachers(context: Context, teachers: Sequence[str], students: Sequen
 def require_network(context: Context, backbone: str | BackboneOptions) -> nn.Module:
     """Build the network and pass it a batch of this data; raise :class:`UserError` where it fails."""
     network = frozen(context.network(backbone))
-    data, name = context.data, backbone if isinstance(backbone, str) else backbone.name
+    data, name = context.data, context.backbone(backbone).name
     try:
         logits_of(network, data)
     except ValueError as error:

@@ -23,6 +23,14 @@ import infer
             ["method=infer_plus", "method.options.easiest.x=1"],
             "method.options.easiest.x=1: unknown; did you mean easiest? choose one of easiest",
         ),
+        (
+            ["recipe={ufc.steps: 1}"],
+            "recipe={ufc.steps: 1}: a key in braces has no dots (ufc.steps); give recipe.ufc.st",
+        ),
+        (
+            ["tune=default", "tune.space={recipe.ufc.steps: [0]}"],
+            "tune.space={recipe.ufc.steps: [0]}: a key in braces has no dots (recipe.ufc.steps)",
+        ),
         (["students.backbones.x=1"], "students.backbones.x: students.backbones is a list; give"),
         (["tune.trials=5"], "tune.trials=5: no study is asked for; add tune=default"),
         (["method.options.easiest=0.2"], "method.options.easiest=0.2: unknown; there is none to choose"),
@@ -32,7 +40,7 @@ import infer
         ),
         (
             ["students.sources=[random_static]"],
-            "students.sources=['random_static']: no row of its own with labels=static",
+            "students.sources=[random_static]: no row of its own with labels=static",
         ),
         (["budget.choices.budget.quality=[400]"], "budget.quality=400: must lie between 0 and 100"),
         (
@@ -72,6 +80,9 @@ import infer
         (["ipc=["], "ipc=[: must be a whole number"),
         (["teachers.backbones=[]"], "give one or more backbones"),
         (["dataset.name=a/b"], "dataset.name=a/b: "),
+        (["dataset.name='UserError: x/y'"], "dataset.name=UserError: x/y: has : in it"),
+        (["+published.x=nan"], "published.x=nan: must be a number between 0 and 100"),
+        (["+published.x=101"], "published.x=101.0: must lie between 0 and 100"),
         (["students.backbones=[]"], "students.backbones=[]: give one or more"),
         (["recipe.ufc.lr=-1"], "recipe.ufc.lr=-1.0: must lie between"),
         (["dataset=image_folder", "dataset.root=null"], "dataset.root=null: give the folder"),

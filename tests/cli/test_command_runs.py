@@ -22,6 +22,18 @@ KEYS = {
 }
 
 
+def use_as_told(output: str, folder: Path) -> None:
+    """Do what the last lines of a run say."""
+    place, snippet = output.partition("File: ")[2].split("To use it in Python:\n")
+    assert place.split()[0] == str(folder / "distilled.safetensors")
+    assert f"Figures:   {folder}/result.json\n" in place
+    lines = [line.removeprefix("    ") for line in snippet.splitlines()]
+    assert len(lines) == 3
+    names: dict = {}
+    exec("\n".join(lines), names)
+    assert names["student"](names["small"].naturals[:4]).shape == (4, 10)
+
+
 def test_a_run_from_pictures_to_the_table(command, tmp_path):
     """The README's first command, in small: the file, the figures, the pictures, and the promise about bytes."""
     done = command("distill.py", f"output={tmp_path}", *TINY, "ipc=5")
@@ -36,6 +48,7 @@ def test_a_run_from_pictures_to_the_table(command, tmp_path):
         "[4/4] Training 8 students",
     ]
     folder = tmp_path / "distill" / "digits" / "infer-ipc5" / "seed0"
+    use_as_told(done.stdout, folder)
     result = json.loads((folder / "result.json").read_text())
     for key, parts in KEYS.items():
         assert parts <= set(result[key])

@@ -1,4 +1,4 @@
-"""A command that is told to stop ends with a line and its exit status, and goes on where it stopped."""
+"""A command that gets a signal prints one line, exits with the status of the signal, and can be resumed."""
 
 import os
 import signal

@@ -3,11 +3,14 @@
 import csv
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
 from conftest import TINY, files
 from wandb_records import ENVIRONMENT, by_type
+
+from infer.cli.jobs import read_jobs, read_sweep
 
 SHORT = ["students.sources=[distilled,random]", "students.seeds=1"]
 
@@ -17,6 +20,12 @@ def test_a_sweep_ends_with_a_table_and_a_plot(command, tmp_path):
     done = command(*words, "seed=0,1")
     assert done.returncode == 0, done.stderr
     assert "against random" in done.stdout
+    ended = [line for line in done.stdout.splitlines() if line.startswith("job ")]
+    assert [re.match(r"job \d of 8 done: method=\w+ ipc=\d seed=\d: ", line) is not None for line in ended] == [
+        True
+    ] * 8
+    assert "test accuracy (last epoch" not in done.stdout  # the table of one run
+    assert "import infer" not in done.stdout
     (table,) = tmp_path.glob("sweeps/*/table.csv")
     with table.open() as content:
         rows = list(csv.DictReader(content))
@@ -103,7 +112,7 @@ def test_a_killed_sweep_runs_what_is_missing_and_ends_with_the_same_table(comman
     broken = ["distill.py", "-m", f"output={tmp_path / 'broken'}", *words, "logger=wandb"]
     running = start(*broken, env=ENVIRONMENT)
     for line in running.stdout:
-        if line.startswith("job 3 of 8 done: method=infer ipc=5 seed=0; about "):
+        if re.match(r"job 3 of 8 done: method=infer ipc=5 seed=0: convnet_narrow [\d.]+ % \(random .*\); about", line):
             break
     for line in running.stdout:
         if "] Labelling " in line:  # in the middle of the fourth
@@ -181,5 +190,18 @@ def test_a_sweep_of_train_names_what_failed(command, tmp_path):
     words = ["backbone=convnet_narrow", "recipe.teacher.epochs=1", "trainer=cpu", "source.kind=real,nothing"]
     done = command("train.py", "-m", f"output={tmp_path}", *words)
     assert done.returncode == 1
-    assert "job 1 of 2 done: source.kind=real; about" in done.stdout
+    assert re.search(r"^job 1 of 2 done: source.kind=real: [\d.]+ %; about \d+ s left$", done.stdout, re.MULTILINE)
     assert done.stderr.splitlines()[-2].startswith("failed: source.kind=nothing: source.kind=nothing: unknown")
+
+
+def test_a_damaged_file_of_a_job_is_left_out_with_a_warning(tmp_path, caplog):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "00000.json").write_text('{"overrides": ["seed=0"], "result": {}}')
+    (tmp_path / "jobs" / "00001.json").write_text('{"overrides": 3}')
+    (tmp_path / "jobs" / "00002.json").write_text("{")
+    (tmp_path / "sweep.json").write_text('{"swept": ["seed"], "jobs": "many", "began": 0.0}')
+    assert [job["overrides"] for job in read_jobs(tmp_path)] == [["seed=0"]]
+    assert read_sweep(tmp_path) is None
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 3
+    assert warnings[0].endswith("the job is missing from the table; the same command adds it")

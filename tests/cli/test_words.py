@@ -127,9 +127,24 @@ def test_a_published_file_is_a_distilled_one():
     assert words == ["source=distilled", "source.path='wandb:me/infer/digits:v0'"]
 
 
-def test_a_key_given_twice_is_told_and_the_last_one_counts(capsys):
+def test_of_a_key_that_is_given_twice_the_last_value_counts(capsys):
+    """As in Hydra; so a script can pass "$@" behind values of its own. Groups and sweeps have the same rule."""
     assert composed("distill", "ipc=1", "seed=3", "ipc=2").ipc == 2
-    assert capsys.readouterr().err == "note: ipc=1: given again as ipc=2, which counts\n"
+    assert capsys.readouterr().err == "note: ipc=1 ipc=2: ipc is given more than once; ipc=2 counts\n"
+    assert composed("distill", "labels=views", "labels=hard").labels.kind == "hard"
+    assert composed("distill", "++ipc=1", "ipc=3", "++ipc=2").ipc == 2
+    assert composed("distill", "tune=default", "tune=null").tune is None
+    assert jobs("ipc=1,2", "ipc=3,4,5") == ["3", "4", "5"]
+    capsys.readouterr()
+    assert composed("distill", "ipc=2", "ipc=2").ipc == 2
+    assert capsys.readouterr().err == ""
+
+
+def test_help_may_have_a_topic():
+    assert arranged("distill", ["--help", "recipe", "ipc=1"]) == ["ipc=1", "--help=recipe"]
+    assert arranged("distill", ["ipc=1", "-h"]) == ["ipc=1", "--help"]
+    assert arranged("distill", ["--help", "ipc=1"]) == ["ipc=1", "--help"]
+    assert arranged("distill", ["--help=labels"]) == ["--help=labels"]
 
 
 MISTAKES = [

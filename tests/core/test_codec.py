@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from infer.core import codec
 
@@ -37,6 +37,19 @@ def test_tiles_keep_their_order(name, count, shape):
     assert decoded.dtype == torch.uint8
     assert (decoded.int() - images.int()).abs().float().mean() < 4
     assert torch.equal(decoded, codec.decode(sheets, count, shape))
+
+
+@pytest.mark.parametrize("name", codec.CODECS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_noise_is_compressed_at_the_highest_quality(name, channels):
+    """Its file is larger than its pixels: more than Pillow's own buffer for an optimised JPEG."""
+    buffer = ImageFile.MAXBLOCK
+    images = torch.randint(256, (20, channels, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    decoded = codec.decode(codec.encode(images, name, 100), 20, (channels, 64, 64))
+    assert decoded.shape == images.shape
+    if name == "jpeg":
+        assert (decoded.int() - images.int()).abs().float().mean() < 2
+    assert buffer == ImageFile.MAXBLOCK
 
 
 @pytest.mark.parametrize("name", codec.CODECS)

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import BaseModel
 
@@ -69,10 +70,12 @@ def test_temporary_files_of_processes_that_are_gone_are_swept(tmp_path):
         ".lock",
     ]
     swept = [f".a.png.{here}.{gone.pid}.tmp", f"students/x/seed0/.s.{here}.{gone.pid}.tmp", ".c.other.host.7.tmp"]
+    swept.append(f".d.{here}.{os.getpid()}.tmp")  # of an earlier process of the same number
     for name in (*kept, *swept):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    os.utime(tmp_path / swept[-1], (time.time() - day - 60,) * 2)
+    os.utime(tmp_path / swept[2], (time.time() - day - 60,) * 2)
+    os.utime(tmp_path / swept[3], (psutil.Process().create_time() - 1,) * 2)
     os.utime(tmp_path / ".mine.tmp", (0, 0))
     sweep_temporaries(tmp_path)
     assert names(tmp_path) == sorted(kept)

@@ -1,8 +1,9 @@
 """Labels of several teachers, in both spaces."""
 
+import pytest
 import torch
 
-from infer.core.labels import Ensemble, average, distillation_loss, distribution
+from infer.core.labels import Ensemble, average, distillation_loss, distribution, stored_labels
 
 
 def test_logits_are_averaged_as_logits_and_probabilities_as_probabilities():
@@ -37,3 +38,34 @@ def test_an_ensemble_computes_no_gradient():
     labels = Ensemble(teachers, "logits", 1.0)(torch.randn(5, 3, 2, 2))
     assert labels.shape == (5, 3)
     assert not labels.requires_grad
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0, 1e3, 1e5, 1e7, 1e30])
+@pytest.mark.parametrize("shift", [0.0, 2e3, -5e4, 7e4, -1e6])
+@pytest.mark.parametrize("temperature", [1.0, 30.0, 1000.0])
+def test_logits_of_any_size_are_stored_as_the_distribution_that_they_are(scale, shift, temperature):
+    torch.manual_seed(0)
+    logits = torch.randn(50, 10) * scale + shift
+    stored = stored_labels(logits, "logits")
+    assert stored.dtype == torch.float16
+    assert stored.isfinite().all()
+    expected = distribution(logits.double(), "logits", temperature)
+    found = distribution(stored.float(), "logits", temperature)
+    # A logit is off by 1/16 at most, or by 2^-11 of its distance from the largest; a probability by a quarter over T.
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1 / 64 / temperature + 2**-11)
+
+
+def test_usual_logits_are_only_rounded():
+    torch.manual_seed(0)
+    logits = (torch.randn(50, 10) * 100).clamp(-255, 255)
+    assert torch.equal(stored_labels(logits, "logits"), logits.half())
+
+
+@pytest.mark.parametrize("classes", [2, 1000, 60_000])
+def test_stored_probabilities_sum_to_what_a_reader_takes(classes):
+    torch.manual_seed(0)
+    rows = torch.stack(
+        [torch.zeros(classes), torch.randn(classes), torch.randn(classes) * 20, torch.randn(classes) * 1e5]
+    )
+    stored = stored_labels(average(rows[None], "probabilities", 1.0), "probabilities").float()
+    assert ((stored.sum(dim=1) - 1).abs() <= 2**-10 + classes * 2**-25).all()

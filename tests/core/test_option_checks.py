@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 
 from infer.core.checks import Choice, Range, check, expected, fits, hint_at, replaced
-from infer.core.errors import UserError
+from infer.core.errors import UserError, choices, message_in, shown
 from infer.core.options import BudgetOptions, LabelOptions, MixingOptions, UFCOptions
 from infer.data import DatasetOptions
 from infer.models.options import BackboneOptions
@@ -35,7 +35,7 @@ def refusal(options, at: str = "") -> str:
     [
         (StudentsOptions(backbones="resnet18"), "k.backbones=resnet18: must be a list of texts, such as [a,b]"),
         (StudentsOptions(backbones=[5]), "k.backbones=[5]: must be a list of texts, such as [a,b]"),
-        (StudentsOptions(backbones=None), "k.backbones=None: must be a list of texts, such as [a,b]"),
+        (StudentsOptions(backbones=None), "k.backbones=null: must be a list of texts, such as [a,b]"),
         (
             StudentsOptions(sources="real"),
             "k.sources=real: must be a list of texts, such as [distilled,distilled_hard]",
@@ -55,7 +55,19 @@ def refusal(options, at: str = "") -> str:
         (BaseOptions(dataset=DatasetOptions(root="x"), logger={"csv": 1}), "k.logger=csv: unknown; choose one of"),
         (
             DistillOptions(dataset=DatasetOptions(root="x"), published={"x": "y"}),
-            "k.published={'x': 'y'}: must be a mapping such as {key: value}",
+            "k.published.x=y: must be a number between 0 and 100",
+        ),
+        (
+            DistillOptions(dataset=DatasetOptions(root="x"), published={"a": 100, "x": float("nan")}),
+            "k.published.x=nan: must be a number between 0 and 100",
+        ),
+        (
+            DistillOptions(dataset=DatasetOptions(root="x"), published={"x": 100.5}),
+            "k.published.x=100.5: must lie between 0 and 100",
+        ),
+        (
+            DistillOptions(dataset=DatasetOptions(root="x"), published=5),
+            "k.published=5: must be a mapping such as {key: value}",
         ),
         (SourceOptions("distilled"), "k.path: has no value; give k.path=<a file of distill.py>"),
         (UFCOptions(steps=0), "k.steps=0: must lie between 1 and 10000000"),
@@ -64,26 +76,26 @@ def refusal(options, at: str = "") -> str:
         (UFCOptions(lr=float("nan")), "k.lr=nan: must be a number between 1e-09 and 100"),
         (UFCOptions(lr=float("inf")), "k.lr=inf: must be a number between 1e-09 and 100"),
         (UFCOptions(bn_weight="1"), "k.bn_weight=1: must be a number between 0 and 1000000.0"),
-        (UFCOptions(jitter=True), "k.jitter=True: must be a whole number between 0 and 1024"),
+        (UFCOptions(jitter=True), "k.jitter=true: must be a whole number between 0 and 1024"),
         (UFCOptions(steps=2.5), "k.steps=2.5: must be a whole number"),
-        (UFCOptions(steps=None), "k.steps=None: must be a whole number"),
+        (UFCOptions(steps=None), "k.steps=null: must be a whole number"),
         (UFCOptions(resized_crop="half"), "k.resized_crop=half: must be a number between 0.01 and 1"),
         (BudgetOptions(fill=1), "k.fill=1: must be true or false"),
         (BudgetOptions(fill="no"), "k.fill=no: must be true or false"),
-        (LabelOptions(candidates=True), "k.candidates=True: must be one of 1, 2, 4, 16, 256"),
+        (LabelOptions(candidates=True), "k.candidates=true: must be one of 1, 2, 4, 16, 256"),
         (StudentOptions(epochs=None, steps=10.0), "k.steps=10.0: must be a whole number"),
         (DatasetOptions(root=3), "k.root=3: must be text"),
-        (DatasetOptions(name=None), "k.name=None: must be text"),
+        (DatasetOptions(name=None), "k.name=null: must be text"),
         (UFCOptions(resized_crop=0.0), "k.resized_crop=0.0: must lie between 0.01 and 1"),
         (BudgetOptions(quality=101), "k.quality=101: must lie between 0 and 100"),
         (BudgetOptions(codec="avfi"), "k.codec=avfi: unknown; did you mean avif? choose one of avif, jpeg, webp"),
         (BudgetOptions(by="files"), "k.by=files: unknown; choose one of bytes, images"),
-        (LabelOptions(candidates=3), "k.candidates=3: unknown; choose one of 1, 16, 2, 256, 4"),
+        (LabelOptions(candidates=3), "k.candidates=3: unknown; choose one of 1, 2, 4, 16, 256"),
         (MixingOptions(kind="mixpu"), "k.kind=mixpu: unknown; did you mean mixup?"),
         (MixingOptions(natural_ratio=1.01), "k.natural_ratio=1.01: must lie between 0 and 1"),
         (TrainerOptions(devices=0), "k.devices=0: must lie between 1 and 4096"),
         (StudentOptions(steps=10), "k.epochs=400 and k.steps=10: give one of them, and null for the other"),
-        (StudentOptions(epochs=None), "k.epochs=None and k.steps=None: give one of them"),
+        (StudentOptions(epochs=None), "k.epochs=null and k.steps=null: give one of them"),
         (StudentOptions(epochs=-1), "k.epochs or steps=-1: must lie between 1 and 100000000"),
         (InputOptions(mixing=MixingOptions(alpha=0.0)), "k.mixing.alpha=0.0: must lie between 0.001 and 1000.0"),
         (RecipeOptions(ufc=UFCOptions(steps=0)), "k.ufc.steps=0: must lie between 1 and"),
@@ -94,6 +106,25 @@ def refusal(options, at: str = "") -> str:
 )
 def test_a_value_out_of_its_range_or_choices_is_refused_in_one_line(options, message):
     assert refusal(options, "k.").startswith(message)
+
+
+def test_a_value_is_shown_as_a_user_types_it_in_one_short_line():
+    assert (
+        shown([None, True, (False,), {"a": None, "b": [1.5, "x"]}]) == "[null, true, [false], {a: null, b: [1.5, x]}]"
+    )
+    assert shown("two\nlines\x1b[2J\ud800") == "two\\nlines\\x1b[2J\\ud800"
+    assert shown("x" * 201) == "x" * 60 + "..."
+    assert str(choices("k", None, [])) == "k=null: unknown; there is none to choose"
+    assert str(choices("k", 3, map(str, [256, 16, 1, 2, 10]))) == "k=3: unknown; choose one of 1, 2, 10, 16, 256"
+
+
+def test_only_the_error_that_ends_a_traceback_is_taken_out_of_it():
+    trace = "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  ...\n"
+    error = "infer.core.errors.UserError: "
+    assert message_in(f"{trace}{error}a.png: cannot be read\n") == "a.png: cannot be read"
+    assert message_in(f"{trace}{error}first\n\nTraceback:\n{error}second") == "second"
+    for other in ("dataset.name=UserError: x/y: has / in it", f"{error}x", f"{trace}{error}x\n\nRuntimeError: y"):
+        assert message_in(other) is None
 
 
 def test_values_at_the_ends_of_a_range_and_none_are_taken():
@@ -146,11 +177,11 @@ def test_a_whole_number_becomes_a_float_and_other_types_are_refused():
     changed = replaced(BaseOptions(), {"recipe.ufc.lr": 1})
     assert (changed.recipe.ufc.lr, type(changed.recipe.ufc.lr)) == (1.0, float)
     for key, value, message in (
-        ("recipe.ufc.steps", 1.5, "recipe.ufc.steps=1.5: must be int, as 1000 is"),
-        ("recipe.ufc.steps", "ten", "recipe.ufc.steps=ten: must be int, as 1000 is"),
-        ("recipe.ufc.steps", True, "recipe.ufc.steps=True: must be int, as 1000 is"),
-        ("recipe.ufc.lr", True, "recipe.ufc.lr=True: must be float, as 0.25 is"),
-        ("budget.fill", 1, "budget.fill=1: must be bool, as False is"),
+        ("recipe.ufc.steps", 1.5, "recipe.ufc.steps=1.5: must be a whole number, as 1000 is"),
+        ("recipe.ufc.steps", "ten", "recipe.ufc.steps=ten: must be a whole number, as 1000 is"),
+        ("recipe.ufc.steps", True, "recipe.ufc.steps=true: must be a whole number, as 1000 is"),
+        ("recipe.ufc.lr", True, "recipe.ufc.lr=true: must be a number, as 0.25 is"),
+        ("budget.fill", 1, "budget.fill=1: must be true or false, as false is"),
     ):
         with pytest.raises(UserError) as caught:
             replaced(BaseOptions(), {key: value})
@@ -176,7 +207,7 @@ def test_the_type_of_a_key_is_found_below_options_lists_and_mappings():
     assert expected(hint_at(DistillOptions, "ipc")) == "a whole number between 1 and 1000000"
     assert expected(hint_at(DistillOptions, "labels.kind")) == "one of static, views, dynamic, hard"
     assert expected(hint_at(DistillOptions, "tune.trials")) == "a whole number between 1 and 1000000"
-    assert hint_at(DistillOptions, "published.resnet18") is float
+    assert expected(hint_at(DistillOptions, "published.resnet18")) == "a number between 0 and 100"
     assert hint_at(DistillOptions, "tune.space.recipe.ufc.lr") is Any
     for key in ("nothing", "ipc.x", "recipe.nothing", "students.backbones.x", "published.x.y"):
         assert hint_at(DistillOptions, key) is None

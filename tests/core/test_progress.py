@@ -2,11 +2,17 @@
 
 import itertools
 import logging
+import os
+import re
+import subprocess
 import sys
 
 import pytest
+from conftest import ROOT
+from rich.cells import cell_len
 
 from infer.core import progress
+from infer.core.forecast import Forecast, Piece, forecasting
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def test_steps_of_an_earlier_process_take_no_time(clock, caplog):
     with caplog.at_level(logging.INFO, "infer"):
         for step in range(901, 905):
             lines.update(step)
-    assert messages(caplog) == ["student: step 904 of 1000, about 960 s left"]
+    assert messages(caplog) == ["student: step 904 of 1000, about 16 min left"]
 
 
 def test_a_terminal_shows_a_bar(monkeypatch, caplog, clock):
@@ -66,3 +72,84 @@ def test_stages_are_numbered_within_their_block(caplog):
             progress.stage("Labelling")
         progress.stage("Outside")
     assert messages(caplog) == ["[1/2] Training a", "Part of it", "[2/2] Labelling", "Outside"]
+
+
+RUN = [Piece("teacher a", "a", 1000), Piece("teacher b", "b", 1000), Piece("student a", "a", 400)]
+
+
+def test_the_time_left_of_a_run_follows_from_the_pieces_that_are_done():
+    run = Forecast([*RUN, Piece("student a", "a", 400)])
+    assert run.left("teacher a", 0, 0) is None  # no speed is known
+    assert run.left("teacher a", 0.5, 10) == pytest.approx(10 + 20 + 8 + 8)
+    run.finish("teacher a", 20)  # 50 images a second
+    assert run.left("teacher b", 0.25, 10) == pytest.approx(30 + 8 + 8)
+    run.finish("teacher b", 40)
+    assert run.left("student a", 0, 0) == pytest.approx(16)
+    run.finish("student a", 8)
+    assert run.left("student a", 0.5, 4) == pytest.approx(4)  # the second of that title
+    assert run.left("labels of another set", 0.5, 1) is None
+
+
+def test_pieces_that_are_found_done_take_no_time():
+    run = Forecast(RUN)
+    assert run.left("student a", 0.5, 10) == pytest.approx(10)
+    assert run.left("teacher a", 0.5, 10) is None  # before it
+
+
+def test_lines_give_the_time_left_of_the_run(clock, caplog):
+    with caplog.at_level(logging.INFO, "infer"), progress.reporting(True), forecasting(RUN):
+        assert len(list(progress.track(range(4), "teacher a"))) == 4
+        assert len(list(progress.track(range(4), "teacher b"))) == 4
+    assert messages(caplog) == [
+        "teacher a: step 4 of 4, about 0 s left; the run: about 56 s left",
+        "teacher b: step 4 of 4, about 0 s left; the run: about 24 s left",
+    ]
+
+
+BAR = """
+import sys, time
+from infer.core import progress
+from infer.core.forecast import Piece, forecasting
+title = sys.argv[1]
+with progress.reporting(True), forecasting([Piece(title, "a", 1e9), Piece("student a", "a", 1e15)]):
+    shown = progress.progress_of(title, 123456)
+    for step in (100, 20000, 123456):
+        time.sleep(0.15)
+        shown.update(step, lambda: 0.123456)
+    shown.close()
+print("ended")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
+@pytest.mark.parametrize("title", ["teacher a", "student " + "convnet_narrow-" * 12, "教師 " + "写真" * 60])
+@pytest.mark.parametrize("columns", [40, 80, 110])
+def test_a_bar_keeps_to_one_line(columns, title):
+    import pty
+
+    reading, terminal = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "LINES": "24", "TERM": "xterm", "PYTHONUTF8": "1"}
+    subprocess.run(
+        [sys.executable, "-c", BAR, title], cwd=ROOT, stdout=terminal, env=environment, check=True, timeout=60
+    )
+    os.close(terminal)
+    found = b""
+    while chunk := _read(reading):
+        found += chunk
+    drawn, _, after = found.decode().rpartition("ended")
+    assert after.strip() == ""
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", drawn)]
+    bars = [line for line in lines if line.strip()]
+    assert len(bars) >= 3
+    assert all("━" in line and "123456" in line for line in bars if columns >= 80)
+    assert all(cell_len(line) <= columns for line in bars)
+    assert drawn.count("\x1b[1A") <= 1  # where the bar is taken away
+    assert columns < 80 or any("left (run: " in line for line in bars)
+    assert any("loss 0.123" in line for line in bars) == (columns >= 100)
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # of a terminal that nobody writes to any more
+        return b""

@@ -108,7 +108,7 @@ def test_data_without_a_test_split_need_a_test_fraction():
             {"mean": [0.5] * 3, "std": [0.2]},
             "dataset.std=[0.2]: give mean and std a value for each of 3 channels",
         ),
-        ({"std": [0.2] * 3}, "dataset.mean=None: give mean and std a value for each of 3 channels"),
+        ({"std": [0.2] * 3}, "dataset.mean=null: give mean and std a value for each of 3 channels"),
         ({"mean": [math.nan] * 3, "std": [0.2] * 3}, "dataset.mean=[nan, nan, nan]: must be a number between"),
         ({"mean": [0.5] * 3, "std": [0.2, 0.2, 0.0]}, "dataset.std=[0.2, 0.2, 0.0]: must lie between"),
         ({"mean": [0.5] * 3, "std": [-1.0] * 3}, "dataset.std=[-1.0, -1.0, -1.0]: must lie between"),

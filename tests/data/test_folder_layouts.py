@@ -155,6 +155,20 @@ def test_folders_and_pictures_of_no_part_or_class_are_told(tmp_path):
         (["train/0.png", "test/0.png"], "train/ has no class folders; put its pictures into train/<class>/, or"),
         (["good/train/0.png", "good/test/0.png", "bad/train/0.png", "bad/test/0.png"], "bad/, good/ and so on hold"),
         (["good/Train/0.png", "bad/train/0.png", "ugly/0.png"], "such as train/, so what is a class is not clear"),
+        (["seg_train/seg_train/a/0.png", "seg_test/seg_test/a/0.png"], "seg_train/ and seg_test/ look like parts of"),
+        (
+            ["my-Train/a/0.png", "my-Test/a/0.png", "x/0.png"],
+            "; call such folders train/ and test/, and put <class>/ f",
+        ),
+        (["train_images/0.png", "test_images/0.png"], "train_images/ and test_images/ look like parts of the data and"),
+        (["trainset/a/0.png", "valset/b/0.png"], "trainset/ and valset/ look like parts of the data and not like cl"),
+        (["test/0.png", "valid/0.png"], "test/ and valid/ look like parts of the data and not like classes; call such"),
+        (["data/train/a/0.png", "data/test/a/0.png", "more/0.png"], "data/ holds train/ and test/, so it is no class"),
+        (["x/y/tr_train/0.png", "x/y/tr_val/0.png", "more/0.png"], "x/ holds tr_train/ and tr_val/, so it is no class"),
+        (["one/in/a/0.png", "one/in/b/0.png", "two/a/0.png", "two/b/0.png"], "one/, two/ and so on hold folders of"),
+        (["one/a/0.png", "one/b/0.png", "two/a/0.png", "two/b/0.png", "x/0.png"], "one/, two/ and so on hold folders"),
+        (["one/a/0.png", "one/b/0.png", "one/x.png", "two/a/0.png", "two/b/0.png"], "one/, two/ and so on hold fold"),
+        (["train/train/a/0.png", "train/train/b/0.png", "test/test/a/0.png"], "train/train up into train/"),
         (["2023/cat/0.png", "2023/dog/0.png", "2024/cat/0.png", "2024/dog/0.png"], "move 2023/cat/ to cat/2023/ where"),
         (["train/a/0.png", "train/b/0.png"], "has train/ but no test/; add test/<class>/, or put <class>/ in root"),
         (["train/a/0.png", "train/b/0.png", "test/a/0.png", "test/c/0.png"], "test/ has classes that train/ lacks: c"),
@@ -176,11 +190,64 @@ def test_a_layout_that_is_not_clear_is_refused_with_the_cure(places, says, tmp_p
         ["test/0.png", "control/0.png"],
         ["a/images/0.png", "b/images/0.png"],
         ["a/0.png", "a/x/1.png", "b/x/1.png"],
+        ["a/0.png", "a/1.png", "a/x/1.png", "a/y/1.png", "b/0.png", "b/1.png", "b/x/1.png", "b/y/1.png"],
+        ["a/train/0.png", "b/0.png"],
+        ["trains/0.png", "tests/0.png", "station_train/0.png", "lab_test/0.png"],
+        ["contest/0.png", "conval/0.png", "constrain/0.png"],
     ],
 )
 def test_class_folders_that_only_look_like_parts_are_classes(places, tmp_path):
     make(tmp_path, *places)
     assert find_layout(tmp_path).classes == sorted({place.partition("/")[0] for place in places})
+
+
+@pytest.mark.parametrize("parts", [("train_images", "test_images"), ("2023", "2024")])
+def test_a_file_that_is_no_picture_does_not_hide_the_classes(parts, tmp_path):
+    make(tmp_path, *(f"{part}/{name}/0.png" for part in parts for name in ("cat", "dog", "owl")))
+    for part in parts:
+        for number in range(4):
+            (tmp_path / part / f"labels{number}.csv").write_text("cat,0")
+    with pytest.raises(UserError, match=r"look like parts of the data|so what is a class is not clear"):
+        find_layout(tmp_path)
+
+
+def test_a_loop_of_links_in_class_folders_ends(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "loop").symlink_to(tmp_path / name)
+    with pytest.raises(
+        UserError, match=r"no readable picture of a, b \(left out: 2 links to folders that are read any"
+    ):
+        find_layout(tmp_path)
+    make(tmp_path, "a/0.png", "b/0.png")
+    assert find_layout(tmp_path).notes == ("left out: 2 links to folders that are read anyway (a/loop, b/loop)",)
+
+
+@pytest.mark.parametrize("name", ["../../train/n1/0.png", "/etc/passwd", "a/../../../x.png", ".."])
+def test_a_table_may_not_name_files_outside_its_folder(name, tmp_path):
+    make(tmp_path, "train/n1/0.png", "train/n2/0.png", "val/images/0.png", "val/images/more/1.png")
+    table = tmp_path / "val" / "val_annotations.txt"
+    table.write_text("0.png\tn1\nmore/1.png\tn2\n")
+    assert find_layout(tmp_path).parts["test"].targets == [0, 1]
+    table.write_text(f"0.png\tn1\nmore/1.png\tn2\n{name}\tn1\n")
+    with pytest.raises(UserError) as error:
+        find_layout(tmp_path)
+    assert str(error.value) == (
+        f"root={tmp_path}: val/val_annotations.txt names {name}, which lies outside val/images/; take the line away"
+    )
+
+
+def test_one_of_a_kind_is_told_in_the_singular(tmp_path):
+    two_classes(tmp_path)
+    (tmp_path / "a" / "readme.txt").write_text("of the pictures")
+    (tmp_path / "a" / "broken.png").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "b" / "pipe")
+    (tmp_path / "b" / "loop").symlink_to(tmp_path / "b")
+    assert find_layout(tmp_path).notes == (
+        "left out: 1 file that is no picture (1 .txt, such as a/readme.txt), "
+        "1 link that leads nowhere (a/broken.png), 1 link to a folder that is read anyway (b/loop), "
+        "1 pipe, socket or device (b/pipe)",
+    )
 
 
 def test_twins_of_two_unicode_forms_are_said_to_be_that(tmp_path):
@@ -260,7 +327,7 @@ def test_a_part_of_a_deep_range_is_told_once_for_the_folder(tmp_path):
     for stream in (False, True):
         notes = [note for note in read(tmp_path, stream=stream).notes if "stated range" in note]
         assert notes == [
-            "6 pictures of 16-bit values without a stated range, which reach 4,095 of 65,535; if they have fewer bits, "
+            "6 pictures of 16-bit values without a stated range, none above 4,095 of 65,535; if they have fewer bits, "
             "dataset.depth=12 takes 4,095 as white"
         ]
     splits = read(tmp_path, depth=12)
@@ -291,7 +358,7 @@ def test_32_bit_values_have_one_range_for_the_folder(tmp_path):
 def test_dark_pictures_of_8_bits_and_values_beyond_the_depth_are_told(tmp_path):
     make(tmp_path, "a/0.png", "a/1.png", "b/0.png", "b/1.png", level=0)  # up to 60
     assert any(
-        "which reach 60 of 255; if they have fewer bits, dataset.depth=6" in note for note in read(tmp_path).notes
+        "none above 60 of 255; if they have fewer bits, dataset.depth=6" in note for note in read(tmp_path).notes
     )
     notes = read(tmp_path, depth=4).notes
     assert "values up to 60 are more than dataset.depth=4 has; they are read as white" in notes
@@ -346,7 +413,7 @@ def test_a_folder_around_the_classes_and_one_that_is_closed_are_told(tmp_path, m
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "scandir", closed)
-    with pytest.raises(UserError, match=r"no class folders in .* \(left out: 1 folders that cannot be opened \(\.\)\)"):
+    with pytest.raises(UserError, match=r"no class folders in .* \(left out: 1 folder that cannot be opened \(\.\)\)"):
         find_layout(tmp_path)
 
 

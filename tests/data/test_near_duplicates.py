@@ -52,8 +52,8 @@ def test_a_class_of_copies_of_one_picture_is_divided_and_named(pictures, tmp_pat
     splits = read(root, 32, 3)
     assert splits.train.targets.bincount()[0] == 9
     assert splits.notes == (
-        "12 pictures are near-duplicates of another, 1 sets of them; a split keeps each together",
-        "1 sets of near-duplicates had to be divided, because a class had nothing else",
+        "12 pictures are near-duplicates of another, 1 set of them; a split keeps each together",
+        "1 set of near-duplicates had to be divided, because a class had nothing else",
     )
 
 

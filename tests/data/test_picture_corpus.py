@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from picture_files import deep_png, flat, huge_png, picture, png, saved, tiff
+from picture_files import deep_png, flat, huge_png, jpeg_in_scans, picture, png, saved, tiff
 from PIL import Image
 
 from infer.core.images import PictureError
+from infer.data import deep_colour
 from infer.data.decoder import Decoder
+from infer.data.levels import range_notes
 
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, INKS = 0, 1, 2, 5
 MAX, SMIN, SMAX, TILE_WIDTH, TILE_HEIGHT = 281, 340, 341, 322, 323
 SHORT, LONG, INT16, FLOAT = 3, 4, 8, 11
 TWELVE = [(MAX, SHORT, [4095] * 3)]
@@ -73,11 +75,19 @@ READABLE = {
     "deep-colour-key.png": (deep_png(flat(300, 40000, 20, dtype=">u2"), 2, [300, 40000, 20]), 255),
     "deep-colour-other-key.png": (deep_png(flat(256, 51200, 0, dtype=">u2"), 2, [257, 51200, 0]), (1, 200, 0)),
     "deep-grey-alpha.png": (deep_png(flat(0, 0, dtype=">u2"), 4), 255),
+    "junk-exif.png": (png([b"\x5a" * 8] * 8, 8, 8, 0, more=[(b"eXIf", b"junk")]), 90),
+    "short-exif.png": (png([b"\x5a" * 8] * 8, 8, 8, 0, more=[(b"eXIf", b"II*\0\x08\0\0\0")]), 90),
+    "junk-exif-text.png": (
+        png([b"\x5a" * 8] * 8, 8, 8, 0, more=[(b"tEXt", b"Raw profile type exif\0\nexif\n 4\nxyz")]),
+        90,
+    ),
     "deep-alpha.png": (deep_png(flat(0, 65535, 0, 65535, dtype=">u2"), 6), (0, 255, 0)),
     # JPEG and its relatives; some levels are lost in them
     "grey.jpg": (saved(picture("L", 90), "JPEG"), 90),
     "colour.jfif": (saved(picture("RGB", 200, 20, 30), "JPEG", quality=98), (200, 20, 30)),
     "progressive.jpg": (saved(picture("L", 90), "JPEG", progressive=True), 90),
+    "scans.jpg": (jpeg_in_scans(16, 3), 128),
+    "scans-of-inks.jpg": (jpeg_in_scans(16, 4), 64),
     "inks.jpg": (saved(picture("CMYK", 0, 255, 255, 0), "JPEG", quality=100), (255, 0, 0)),
     "pair.mpo": (film("MPO", quality=98), (255, 0, 0)),
     # other formats
@@ -125,6 +135,18 @@ READABLE = {
     "deep-colour.tif": (tiff(flat(257 * 1, 257 * 200, 257 * 3, dtype="<u2"), RGB), (1, 200, 3)),
     "twelve-colour.tif": (tiff(flat(4095, 2048, 0, dtype="<u2"), RGB, TWELVE), (255, 128, 0)),
     "twelve-colour-big-endian.tif": (tiff(flat(4095, 2048, 0, dtype=">u2"), RGB, TWELVE), (255, 128, 0)),
+    "deep-planes.tif": (tiff(flat(300, 51455, 3, dtype="<u2"), RGB, planes="raw"), (1, 200, 0)),
+    "deep-planes-big-endian.tif": (tiff(flat(300, 51455, 3, dtype=">u2"), RGB, planes="raw"), (1, 200, 0)),
+    "deep-planes-packed.tif": (tiff(flat(300, 51455, 3, dtype="<u2"), RGB, planes="deflate"), (1, 200, 0)),
+    "deep-planes-alpha.tif": (tiff(flat(300, 51455, 3, 0, dtype="<u2"), RGB, extra=2, planes="raw"), 255),
+    "twelve-planes.tif": (tiff(flat(4095, 2048, 0, dtype="<u2"), RGB, TWELVE, planes="raw"), (255, 128, 0)),
+    "twelve-planes-big-endian.tif": (tiff(flat(4095, 2048, 0, dtype=">u2"), RGB, TWELVE, planes="raw"), (255, 128, 0)),
+    "planes.tif": (tiff(flat(1, 2, 3), RGB, planes="raw"), (1, 2, 3)),
+    "one-plane.tif": (tiff(flat(90), planes="raw"), 90),
+    "one-plane-inverted-packed.tif": (tiff(flat(90), WHITE_IS_ZERO, planes="deflate"), 165),
+    "one-plane-one-bit.tif": (tiff(np.full((8, 1), 255, np.uint8), bits=1, size=(8, 8), planes="raw"), 255),
+    "deep-inks.tif": (tiff(flat(300, 65535, 65535, 3, dtype="<u2"), INKS), (254, 0, 0)),
+    "twelve-inks.tif": (tiff(flat(0, 4095, 4095, 0, dtype="<u2"), INKS, [(MAX, SHORT, [4095] * 4)]), (255, 0, 0)),
     "inks.tif": (saved(picture("CMYK", 0, 255, 255, 0), "TIFF"), (255, 0, 0)),
     "ink-and-black.tif": (saved(picture("CMYK", 0, 0, 0, 155), "TIFF"), 100),
     "video.tif": (saved(picture("RGB", 200, 20, 30).convert("YCbCr"), "TIFF"), (200, 20, 30)),
@@ -161,6 +183,27 @@ UNREADABLE = {
     "negative.tif": (tiff(flat(-1000, dtype="<i2")), "negative values, to -1,000, without a stated range"),
     "negative-byte.tif": (tiff(flat(-100, dtype=np.int8)), "negative values, to -100, without a stated range"),
     "huge.png": (huge_png(8200), "8200 x 8200 pixels, more than 67,108,864"),
+    "deep-huge.png": (huge_png(6700, 16, 2), "6700 x 6700 pixels, which take 269,340,000 bytes, more than 268,435,456"),
+    "scans.jpg": (jpeg_in_scans(6700, 3), "6700 x 6700 pixels, which take 272,148,976 bytes, more than 268,435,456"),
+    "many-scans.jpg": (jpeg_in_scans(16, 3, more=98), "101 scans, more than 100"),
+    "planes-inverted.tif": (
+        tiff(flat(90), WHITE_IS_ZERO, planes="raw"),
+        "8-bit values in a plane for each channel, of",
+    ),
+    "planes-deep.tif": (tiff(flat(900, dtype="<u2"), planes="raw"), "16-bit values in a plane for each channel, of a"),
+    "planes-inks.tif": (
+        tiff(flat(1, 2, 3, 4, dtype="<u2"), INKS, planes="raw"),
+        "16-bit values in a plane for each ch",
+    ),
+    "planes-reversed.tif": (tiff(flat(1, 2, 3), RGB, [(266, SHORT, [2])], planes="raw"), "8-bit values in a plane for"),
+    "planes-packed.tif": (
+        tiff(flat(4095, 2048, 0, dtype="<u2"), RGB, TWELVE, planes="deflate"),
+        "16-bit colours in compressed planes, of which Pillow gives 8 bits: the range cannot be chosen",
+    ),
+    "deep-premultiplied.tif": (
+        tiff(flat(4095, 2048, 0, 65535, dtype="<u2"), RGB, [(MAX, SHORT, [4095] * 4)], extra=1),
+        "16-bit colours multiplied by their alpha, of which Pillow gives 8 bits: the range cannot be chosen",
+    ),
     "tiles.tif": (tiff(flat(1), tags=[(TILE_WIDTH, LONG, [65520]), (TILE_HEIGHT, LONG, [65520])]), "65520 x 65520 pix"),
 }
 
@@ -170,6 +213,20 @@ DEPTHS = {
     "colour.png": (12, deep_png(flat(4095, 2048, 0, dtype=">u2"), 2), (255, 128, 0)),
     "alpha.png": (12, deep_png(flat(4095, 2048, 0, 65535, dtype=">u2"), 6), (255, 128, 0)),
     "clear.png": (12, deep_png(flat(4095, 2048, 0, 0, dtype=">u2"), 6), 255),
+    "grey-alpha.png": (12, deep_png(flat(2048, 65535, dtype=">u2"), 4), 128),
+    "grey-clear.png": (12, deep_png(flat(2048, 0, dtype=">u2"), 4), 255),
+    "planes.tif": (12, tiff(flat(4095, 2048, 0, dtype="<u2"), RGB, planes="raw"), (255, 128, 0)),
+    "inks.tif": (12, tiff(flat(0, 4095, 4095, 0, dtype="<u2"), INKS), (255, 0, 0)),
+    "inks-big-endian.tif": (12, tiff(flat(0, 4095, 4095, 0, dtype=">u2"), INKS), (255, 0, 0)),
+    "twelve.ppm": (12, b"P6 2 2 65535 " + struct.pack(">12H", *[4095, 2048, 0] * 4), (255, 128, 0)),
+    "stated.ppm": (12, b"P6 2 2 4095 " + struct.pack(">12H", *[4095, 2048, 0] * 4), (255, 128, 0)),
+    "ten.ppm": (12, b"P6 2 2 1023 " + struct.pack(">12H", *[1023, 0, 0] * 4), (255, 0, 0)),  # has no 12 bits
+    "twelve.pgm": (12, b"P5 2 2 65535 " + struct.pack(">4H", *[2048] * 4), 128),
+    "stated.pgm": (12, b"P5 2 2 4095 " + struct.pack(">4H", *[2048] * 4), 128),
+    "ten.pgm": (10, b"P5 2 2 4095 " + struct.pack(">4H", *[341] * 4), 85),
+    "four.pgm": (4, b"P5 2 2 15 " + bytes([7] * 4), 119),
+    "three.pgm": (3, b"P5 2 2 15 " + bytes([7] * 4), 255),
+    "four-text.ppm": (4, b"P3 1 1 63\n15 3 0\n", (255, 51, 0)),
     "inverted.tif": (12, tiff(flat(4095, dtype="<u2"), WHITE_IS_ZERO), 0),
     "int32.tif": (8, tiff(flat(90, dtype="<i4")), 90),
     "int32-high.tif": (32, tiff(flat(2**31 + 2**30, dtype="<u4")), 191),
@@ -288,8 +345,61 @@ def test_special_files_are_never_opened(tmp_path):
 def test_a_large_jpeg_is_shrunk_while_it_is_decoded(tmp_path):
     content = saved(Image.new("L", (8200, 8200), 90), "JPEG")
     assert pixel(decoded(tmp_path / "large.jpg", content)) == 90
-    with pytest.raises(PictureError, match="8200 x 8200 pixels, more than"):
-        decoded(tmp_path / "large.jpg", saved(Image.new("L", (8200, 8200), 90), "JPEG", progressive=True))
+    progressive = saved(Image.new("L", (8200, 8200), 90), "JPEG", progressive=True)
+    assert pixel(decoded(tmp_path / "large.jpg", progressive)) == 90  # its coefficients take 135 MB
+    progressive = saved(Image.new("RGB", (8200, 8200)), "JPEG", progressive=True, subsampling="4:4:4")
+    with pytest.raises(
+        PictureError, match=r"^8200 x 8200 pixels, which take 407,642,500 bytes, more than 268,435,456$"
+    ):
+        decoded(tmp_path / "large.jpg", progressive)
+
+
+@pytest.mark.parametrize("options", [{"depth": 12}, {}])
+def test_a_range_that_needs_what_pillow_does_not_give_is_refused(options, tmp_path):
+    files = {
+        "text.ppm": b"P3 1 1 65535\n4095 2048 0\n",
+        "planes.tif": tiff(flat(4095, 2048, 0, dtype="<u2"), RGB, planes="deflate"),
+        "premultiplied.tif": tiff(flat(4095, 2048, 0, 65535, dtype="<u2"), RGB, extra=1),
+    }
+    for name, content in files.items():
+        if options:
+            with pytest.raises(PictureError, match=r"^16-bit colours .* gives 8 bits: the range cannot be chosen$"):
+                decoded(tmp_path / name, content, **options)
+        else:
+            assert_level(pixel(decoded(tmp_path / name, content)), (15, 8, 0), loss=1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        deep_png(flat(4000, 65535, dtype=">u2"), 4),
+        deep_png(flat(0, 4000, 1, 65535, dtype=">u2"), 6),
+        tiff(flat(4000, 3, 0, 0, dtype="<u2"), INKS),
+        tiff(flat(4000, 3, 0, dtype="<u2"), RGB, planes="raw"),
+        tiff(flat(4000, 3, 0, dtype="<u2"), RGB, planes="deflate"),
+    ],
+)
+def test_dark_colours_of_16_bits_are_told_with_their_bits(content, tmp_path):
+    (tmp_path / "picture").write_bytes(content)
+    levels = Decoder(8, 3).decode(tmp_path / "picture", torch.zeros(3, 8, 8, dtype=torch.uint8))
+    assert range_notes([levels], None) == [
+        "1 picture of 16-bit values without a stated range, none above 4,095 of 65,535; if they have fewer bits, "
+        "dataset.depth=12 takes 4,095 as white"
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["<u2", "<i4", "<f4"])
+def test_a_picture_wider_and_higher_than_a_strip_is_whole(dtype, tmp_path, monkeypatch):
+    monkeypatch.setattr(deep_colour, "_STRIP", 20)
+    values = np.arange(64 * 64).reshape(64, 64)
+    content = tiff(values.astype(dtype), tags=[(SMAX, FLOAT, [4095.0])])
+    image = decoded(tmp_path / "grey.tif", content, side=64, channels=1)
+    assert np.array_equal(image[0].numpy(), np.rint(values.astype(np.float32) * np.float32(255 / 4095)))
+    if dtype == "<u2":
+        content = tiff(np.stack([values, values.T, values[::-1]], -1).astype(dtype), RGB, TWELVE)
+        image = decoded(tmp_path / "colour.tif", content, side=64)
+        expected = np.rint(np.stack([values, values.T, values[::-1]]).astype(np.float32) * np.float32(255 / 4095))
+        assert np.array_equal(image.numpy(), expected)
 
 
 BOMBS = """
@@ -298,7 +408,7 @@ from pathlib import Path
 from infer import UserError, read_folder
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    read_folder(sys.argv[1], 16)
+    read_folder(sys.argv[1], 16, depth=int(sys.argv[2]) if len(sys.argv) > 2 else None)
 except UserError as error:
     print(error)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
@@ -326,3 +436,20 @@ def test_threads_share_a_bound_of_memory(tmp_path):
     )
     assert "bomb.png (13000 x 13000 pixels, more than 67,108,864)" in done.stdout
     assert int(done.stdout.split()[-1]) < 500
+
+
+@pytest.mark.parametrize(
+    ("content", "depth", "most"),
+    [(huge_png(6600, 16, 2), 12, 540), (huge_png(6600, 16, 2), 16, 460), (huge_png(8000, 16), 12, 560),
+     (jpeg_in_scans(6600, 3), 8, 380)],
+    ids=["deep-colour-with-low-bytes", "deep-colour", "deep-grey", "scans"],
+)  # fmt: skip
+def test_the_largest_pictures_take_memory_by_their_bytes_and_not_by_threads(content, depth, most, tmp_path):
+    """Of 6,600 x 6,600 pixels: 174 MB in Pillow, as much for low bytes, and 261 MB of coefficients."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-c", BOMBS, str(tmp_path), str(depth)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout.split()[-1]) < most

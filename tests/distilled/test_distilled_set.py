@@ -11,7 +11,8 @@ from distilled_sets import CLASSES, ROUNDS, SIDE, TEACHERS, pool_set, views_set
 from safetensors.torch import load as from_safetensors
 from torch.utils.data import DataLoader, Subset
 
-from infer.distilled import DistilledSet, load
+from infer.core.errors import UserError
+from infer.distilled import DistilledSet, Header, load
 
 SETS = [pool_set, views_set, lambda: views_set(mixing="mixup", smooth_noise=8), lambda: pool_set(labels="hard")]
 
@@ -156,6 +157,61 @@ def test_teachers_that_dynamic_labels_need_are_counted():
     assert ledger.total == ledger.file + 1000
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"header": {"classes": ["a", "a", "b"]}}, "header field classes=['a', 'a', 'b']: must be distinct names"),
+        ({"header": {"classes": [1, 2, 3]}}, "header field classes[0]=1: must be an instance of str"),
+        (
+            {"header": {"classes": [str(number) for number in range(2**16 + 1)]}},
+            "header field classes=['0', '1', '2', '3', '4', '5', ...]: list should have at most 65536 items",
+        ),
+        ({"header": {"temperature": float("nan")}}, "header field temperature=nan: must be a finite number"),
+        ({"header": {"step": 256}}, "header field step=256: must be less than or equal to 255"),
+        ({"header": {"mean": [0.5] * 2}}, "header field mean=[0.5, 0.5]: must have 1 or 3 numbers"),
+        ({"header": {"labels": "hard"}}, "tensor 'labels' does not belong to a file with labels=hard"),
+        ({"natural_targets": torch.tensor([0, 1, 2, 0, 1, 2, 3])}, "tensor targets has class number 3, there are 3"),
+        ({"natural_targets": torch.tensor([0, 1, 2, 0, 1, 2, -1])}, "tensor targets has class number -1, there are 3"),
+        ({"labels": torch.full((19, 3), float("nan")).half()}, "tensor labels has numbers that are not finite"),
+        ({"labels": torch.zeros(19, 3)}, "tensor labels is torch.float32 [19, 3], expected F16 [any, 3]"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_set_that_could_not_be_read_is_not_written(tmp_path, changes, expected):
+    dataset = pool_set()
+    header = replace(dataset.header, **changes.pop("header", {}))
+    with pytest.raises(UserError) as error:
+        replace(dataset, header=header, **changes).save(tmp_path / "d.safetensors")
+    assert str(error.value).startswith(f"{tmp_path / 'd.safetensors'}: {expected}")
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_crop_beyond_the_images_and_a_header_that_is_no_json_are_not_written(tmp_path):
+    dataset = views_set()
+    header = replace(dataset.header, views={**dataset.header.views, "crop": SIDE + 1})
+    with pytest.raises(
+        UserError, match=rf"header field views\.crop={SIDE + 1}: must be at most the image's side, {SIDE}"
+    ):
+        replace(dataset, header=header).save(tmp_path / "d.safetensors")
+    header = replace(dataset.header, provenance={"seed": torch.tensor(0)})
+    with pytest.raises(UserError, match=r"^header: is no JSON .* give texts, numbers, lists and mappings$"):
+        replace(dataset, header=header).save(tmp_path / "d.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_as_many_classes_as_16_bits_number_are_written_and_read(tmp_path):
+    classes = [str(number) for number in range(2**16)]
+    naturals, none = torch.zeros(2, 1, 1, 1, dtype=torch.uint8), torch.empty(0, 1, 1, 1, dtype=torch.int8)
+    header = Header(classes, [0.5], [0.25], "hard", "probabilities", 1.0, 0)
+    dataset = DistilledSet(naturals, torch.tensor([0, 2**16 - 1]), none, None, header)
+    dataset.save(tmp_path / "d.safetensors")
+    loaded = load(tmp_path / "d.safetensors")
+    assert (loaded.classes, loaded.targets.tolist()) == (classes, [0, 65535])
+    with pytest.raises(UserError, match="more than max_bytes=1,000,000"):  # a batch of labels: 2 x 65,536
+        load(tmp_path / "d.safetensors", max_bytes=10**6)
+
+
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     """The kernel itself refuses: the process may write no file beyond 4 kB."""
     file = tmp_path / "d.safetensors"
@@ -169,7 +225,8 @@ from infer.distilled import load
 dataset = load({str(file)!r})
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    replace(dataset, naturals=torch.zeros(7, 3, 64, 64, dtype=torch.uint8)).save({str(file)!r})
+    naturals, compensators = torch.zeros(7, 3, 64, 64, dtype=torch.uint8), torch.zeros(4, 3, 64, 64, dtype=torch.int8)
+    replace(dataset, naturals=naturals, compensators=compensators).save({str(file)!r})
 except UserError as error:
     print(error)
 """

@@ -1,12 +1,18 @@
 """Networks by name, and stems that suit the image size."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from conftest import ROOT
 from torch import nn
 
 from infer.core.errors import UserError
 from infer.models.networks import build, require_batch_norm
-from infer.models.options import NETWORKS, BackboneOptions, backbone
+from infer.models.options import _MODEL, NETWORKS, BackboneOptions, _timm_source, backbone
 from infer.models.weights import frozen
 
 UNTRAINED = sorted(name for name in NETWORKS if "pretrained" not in name)
@@ -84,6 +90,36 @@ def test_pretrained_weights_come_from_a_file_or_fail_in_one_line(tmp_path, monke
     assert "\n" not in str(error.value)
 
 
+class Code:
+    """What runs code where it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize("forced", [None, "1"])
+@pytest.mark.parametrize("where", ["checkpoint_path", "pretrained_cfg_overlay"])
+def test_a_file_of_weights_runs_no_code_whatever_timm_asks_torch_for(tmp_path, monkeypatch, where, forced):
+    torch.save({"conv1.weight": Code(tmp_path / "ran")}, tmp_path / "weights.pth")
+    load, names = torch.load, ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+    monkeypatch.setattr(torch, "load", lambda *args, **options: load(*args, **{**options, "weights_only": False}))
+    monkeypatch.delenv(names[0], raising=False)
+    if forced:
+        monkeypatch.setenv(names[1], forced)
+    file = str(tmp_path / "weights.pth")
+    own = {"pretrained": True, where: {"file": file}} if where == "pretrained_cfg_overlay" else {where: file}
+    with pytest.raises(UserError, match=r"^backbone=resnet10t: ") as error:
+        build(BackboneOptions("r", "resnet10t", "full", own), 1000, 3, 224)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "ran").exists()
+    assert (os.environ.get(names[0]), os.environ.get(names[1])) == (None, forced)
+    torch.load(file)  # this file does run code elsewhere
+    assert (tmp_path / "ran").exists()
+
+
 def stem_of(model: nn.Module) -> nn.Conv2d:
     return next(module for module in model.modules() if isinstance(module, nn.Conv2d))
 
@@ -157,3 +193,32 @@ def test_what_has_no_head_is_refused_when_it_is_built():
             build(options, 5, 3, 32)
     with pytest.raises(UserError, match=r"backbone=shufflenet_v2_x1_0: options .*num_classes"):
         build(BackboneOptions("s", "shufflenet_v2_x1_0", "full", {"weights": "IMAGENET1K_V1"}), 5, 3, 32)
+
+
+WITHOUT_TIMM = """
+import sys
+from infer.core.errors import UserError
+from infer.models.options import require_known
+for known in ("convnet", "resnet50", "resnet50.a1_in1k", "vit_base_patch16_224"):
+    require_known("students.backbones", known)
+try:
+    require_known("students.backbones", "resnet81")
+except UserError as error:
+    print(error)
+assert "timm" not in sys.modules
+require_known("students.backbones", "convnext_tiny_in22ft1k")  # a name of earlier versions
+assert "timm" in sys.modules
+"""
+
+
+def test_unknown_names_are_refused_without_an_import_of_timm():
+    """Which takes seconds."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TIMM], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("students.backbones=resnet81: unknown; did you mean resnet18 or")
+
+
+def test_the_models_that_timms_files_name_are_those_that_it_has():
+    import timm
+
+    assert sorted(_MODEL.findall(_timm_source())) == sorted(timm.list_models())

@@ -96,9 +96,12 @@ def state(output: Path) -> dict[str, Any]:
         name = str(path.relative_to(output))
         if path.name == "distilled.safetensors":
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        elif path.suffix == ".safetensors":  # whose header may hold seconds
+        elif path.suffix == ".safetensors":  # which may hold seconds
             tensors = load_file(path)
-            found[name] = {key: hashlib.sha256(tensors[key].numpy().tobytes()).hexdigest() for key in sorted(tensors)}
+            found[name] = {
+                key: hashlib.sha256(tensors[key].numpy().tobytes()).hexdigest()
+                for key in sorted({*tensors} - DEPENDS_ON_TIME)
+            }
         elif path.name == "result.json":
             found[name] = _timeless(json.loads(path.read_text(encoding="utf-8")))
         elif path.name == "metrics.csv":

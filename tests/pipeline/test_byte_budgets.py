@@ -1,14 +1,21 @@
 """Budgets in bytes: the file on disk is never larger, and hardly smaller."""
 
+import itertools
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from conftest import files
 
 import infer
+from infer.core.options import BudgetOptions, LabelOptions
+from infer.data import Splits
+from infer.models.networks import build
 from infer.pipeline import assemble
 from infer.pipeline.byte_budget import ByteBudget
 from infer.pipeline.labelling import Labeller
+from infer.pipeline.set_options import SetOptions
 from infer.training.compensators import Compensators
 
 
@@ -83,9 +90,65 @@ def counted(calls: Counter, name: str, function):
     return call
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("distill", ["method=infer_plus", "ipc=2"]),
+        ("distill", ["method=random", "budget=raw", "ipc=4"]),
+        ("train", ["source=random", "budget=raw", "labels=static", "ipc=2"]),
+    ],
+)
+def test_bytes_that_cannot_hold_every_class_are_refused_before_teachers_are_trained(run, tmp_path, command, words):
+    with pytest.raises(
+        infer.UserError, match=r"naturals fit beside the header and the labels, fewer than the 10 class"
+    ):
+        run(command, *words)
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_choices_that_cannot_be_tried_are_refused_before_teachers_are_trained(run, tmp_path):
+    """What is not among the choices is not refused: the default share of labels would leave no room."""
+    words = ["method=random", "budget=auto", "labels=views", "ipc=20", "labels.share=0.95"]
+    words += ["students.seeds=1", "students.sources=[distilled]", "budget.choices.budget.quality=null"]
+    with pytest.raises(infer.UserError, match=r"^ipc=20: at most \d+ naturals fit .* or a smaller labels.share$"):
+        run("distill", *words, "budget.choices.labels.share=[0.1,0.9]")
+    assert not list(tmp_path.rglob("*"))
+    assert run("distill", *words, "budget.choices.labels.share=[0.1]")["budget"]["label_share"] == 0.1
+
+
+def noise(level: int) -> Splits:
+    """Pictures of four classes, with up to ``level`` of noise: 0 compresses best."""
+    images = np.random.default_rng(0).integers(0, level + 1, (80, 1, 8, 8), dtype=np.uint8)
+    return Splits.from_arrays(images, np.arange(80) % 4, images, np.arange(80) % 4)
+
+
+@pytest.mark.parametrize("codec", [None, "avif", "webp", "jpeg"])
+@pytest.mark.parametrize("labels", ["hard", "static", "views"])
+def test_nothing_is_refused_at_once_that_would_have_worked(monkeypatch, codec, labels):
+    teachers, refused = [build("convnet_narrow", 4, 1, 8)], 0
+    for method, level in itertools.product(("random", "infer"), (0, 255)):
+        data, made = noise(level), SetOptions.of_method(method, budget=BudgetOptions("bytes", True, codec))
+        made = replace(made, labels=LabelOptions(labels, share=0.02), ufc=infer.UFCOptions(steps=1))
+        for ipc in range(1, 20):
+            try:
+                infer.distill(data, teachers, ipc=ipc, options=made)
+                break
+            except infer.UserError as error:
+                assert "naturals fit" in str(error)  # noqa: PT017
+                if "at most" in str(error):
+                    refused += 1
+                    with monkeypatch.context() as patch:
+                        patch.setattr(ByteBudget, "require_room", lambda *words: None)
+                        with pytest.raises(infer.UserError, match="naturals fit"):
+                            infer.distill(data, teachers, ipc=ipc, options=made)
+        assert ipc < 19
+    assert refused > 8
+
+
 def test_too_few_bytes_for_a_natural_of_every_class_are_an_error(run):
     for method in ("random", "herding", "infer"):
         with pytest.raises(
-            infer.UserError, match=r"^ipc=4: \d naturals fit beside the labels, fewer than the 10 class"
+            infer.UserError,
+            match=r"^ipc=4: at most \d naturals fit beside the header and the labels, fewer than the 10",
         ):
             run("distill", f"method={method}", "budget=raw", "ipc=4")

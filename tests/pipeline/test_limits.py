@@ -1,4 +1,4 @@
-"""Budgets beyond the data: refused by every method alike, and what is left unused is told."""
+"""Budgets beyond the data are refused by every method alike; a budget that is not used up is reported."""
 
 from dataclasses import replace
 
@@ -7,10 +7,11 @@ import pytest
 from conftest import files
 
 import infer
-from infer.core.options import BudgetOptions, LabelOptions
+from infer.core.options import AugmentOptions, BudgetOptions, LabelOptions
 from infer.data import Splits
 from infer.methods.options import METHODS
-from infer.pipeline.assemble import Assembler
+from infer.pipeline import limits
+from infer.pipeline.assemble import Assembler, planned
 from infer.pipeline.limits import asked_views, require_possible, stored_views
 from infer.pipeline.search import require_choices
 from infer.pipeline.set_options import MethodOptions, SetOptions
@@ -92,11 +93,62 @@ def test_crops_smaller_than_a_pixel_are_refused_at_once():
         require_possible(replace(made, ipc=1), splits(80, 2, 1, 8, 8), teachers=1)
 
 
+def test_crops_larger_than_an_image_are_refused_before_anything_is_distilled(tmp_path):
+    """A reader refuses them in a file of mixed views."""
+    data = splits(80, 2, 1, 8, 8)
+    teachers = infer.train_teachers(data, ["convnet_narrow"], epochs=0)
+
+    def of(crop: int, labels: str) -> SetOptions:
+        made = SetOptions.of_method("random", ipc=20, labels=LabelOptions(labels))
+        return replace(made, augment=AugmentOptions(crop=crop))
+
+    with pytest.raises(
+        infer.UserError, match=r"^augment.crop=9: .* the side of its images, 8 pixels; choose 8 or less$"
+    ):
+        infer.distill(data, teachers, options=of(9, "views"))
+    for crop, labels in ((8, "views"), (9, "static")):
+        infer.distill(data, teachers, options=of(crop, labels)).save(tmp_path / "made.safetensors")
+        assert len(infer.load(tmp_path / "made.safetensors")) > 0
+
+
+def test_more_candidates_than_a_file_may_have_are_refused_at_once(monkeypatch):
+    data = splits(80, 2, 3, 16, 16)
+    made = SetOptions.of_method("random", ipc=40, labels=LabelOptions("views", share=1, candidates=256))
+    require_possible(made, data, teachers=1)
+    monkeypatch.setattr(limits, "MOST_CANDIDATES", 1000)
+    views = stored_views(made, data, 1)
+    with pytest.raises(
+        infer.UserError, match=rf"^labels.candidates=256: {views:,} mixed views have {256 * views:,} cand"
+    ):
+        require_possible(made, data, teachers=1)
+
+
+def test_more_classes_than_a_file_numbers_are_refused_at_once():
+    for classes in (2**16, 2**16 + 1):
+        data = splits(classes, classes, 1, 1, 1)
+        made = SetOptions.of_method("random", ipc=1)
+        if classes == 2**16:
+            require_possible(made, data, teachers=1)
+        else:
+            with pytest.raises(
+                infer.UserError, match=r"^dataset: has 65,537 classes, .* at most 65,536; leave some out$"
+            ):
+                require_possible(made, data, teachers=1)
+
+
 def test_choices_are_tried_without_the_held_out_pictures(config):
     words = ["method=random", "budget=infer", "budget.choices.mixing.alpha=[0.2,0.8]", "search.held_out=0.1"]
-    require_choices(splits(80, 2, 1, 8, 8), config("distill", *words, "ipc=36"))
+    context = Context(splits(80, 2, 1, 8, 8), trainer=TrainerOptions("cpu"))
+
+    def require(*more: str) -> None:
+        options = config("distill", *words, *more)
+        require_choices(planned(context, options.set_options(options.method), ["convnet"], {}), options)
+
+    require("ipc=36")
     with pytest.raises(infer.UserError, match=r"^ipc=37: .* is ipc=36 \(budget.choices are tried without search.held"):
-        require_choices(splits(80, 2, 1, 8, 8), config("distill", *words, "ipc=37"))
+        require("ipc=37")
+    with pytest.raises(infer.UserError, match=r"^ipc=41: .* is ipc=40$"):
+        require("ipc=41")
 
 
 @pytest.mark.parametrize("method", ["random", "herding", "rded"])

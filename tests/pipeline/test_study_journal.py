@@ -6,6 +6,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from small_disks import PAGE, small_disk
 
 import infer
 from infer.pipeline.study_process import open_journal
@@ -45,6 +46,23 @@ def test_a_journal_that_ends_anywhere_goes_on_with_its_whole_lines(journal):
         assert all(json.loads(line) for line in lines)
         assert lines[: whole[:end].count(b"\n")] == whole[:end].splitlines(keepends=True)[: whole[:end].count(b"\n")]
         assert len(study(journal).trials) == before + 1
+
+
+def test_a_full_disk_is_one_line_and_the_study_goes_on_with_room(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        journal = disk.folder / "study.journal"
+        with disk.room(PAGE):
+            begun = study(journal)
+            with pytest.raises(infer.UserError) as told:  # noqa: PT012
+                for _ in range(100):
+                    begun.tell(begun.ask({"x": optuna.distributions.FloatDistribution(0, 1)}), 1)
+        assert str(told.value) == (
+            f"{journal}: cannot be written ({disk.reason}); free space or choose another output="
+        )
+        held = len(study(journal).trials)
+        assert 0 < held < 100
+        assert len(tried(journal, 1).trials) == held + 1
+        assert all(json.loads(line) for line in journal.read_bytes().splitlines())
 
 
 @pytest.mark.parametrize("torn", [b'{"op_code": 6, "trial', b"{", b"\0" * 300])

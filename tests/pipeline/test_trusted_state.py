@@ -14,6 +14,8 @@ import pytest
 import torch
 from conftest import TINY
 from hydra import compose, initialize_config_dir
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import infer
 from infer.cli import schema
@@ -209,6 +211,72 @@ def test_a_result_that_lacks_a_key_or_has_another_type_is_not_finished(fresh, ou
     for change in ({"recall": row["recall"][1:]}, {"seeds": 2}, {"source": "x"}, {"accuracy_mean": 2}):
         path.write_text(json.dumps({**whole, "students": [{**row, **change}]}))
         assert read_result(path.parent) is None, change
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("scores", None, "scores: "),
+        ("hardware", None, "hardware: "),
+        ("teachers", {}, "teachers: "),
+        ("published", {"convnet_narrow": float("nan")}, "published.convnet_narrow: "),
+        ("published", {"convnet_narrow": 100.5}, "published.convnet_narrow: "),
+        ("scores", {"convnet_narrow": {"label_robust": float("inf")}}, "has the number Infinity, which is not finite"),
+        ("scores", {"convnet_narrow": {"label_robust": "1e400"}}, "has the number 1e400, which is not finite"),
+        ("unread", [1, {"x": float("nan")}], "has the number NaN, which is not finite"),
+        ("bytes", {"file": 0}, "bytes: "),
+        ("bytes", {"natural": -5}, "bytes: "),
+        ("students", {"recall": [1.5] * 10}, "students.0.recall.0: "),
+    ],
+)
+def test_a_result_with_a_number_out_of_its_range_is_made_again(fresh, outputs, caplog, key, value, told):
+    path = outputs / RUN / "result.json"
+    content = json.loads(path.read_text())
+    if key == "bytes":
+        value = {**content["bytes"], **value}
+    if key == "students":
+        value = [{**content["students"][0], **value}, *content["students"][1:]]
+    path.write_text(json.dumps({**content, key: value}).replace('"1e400"', "1e400"))
+    assert outputs.state() == "unfinished"
+    assert f"{path}: {told}" in caplog.text
+    assert caplog.text.rstrip().endswith("; the set is created again")
+    result = outputs.run()
+    assert_ends_as(fresh, outputs, result)
+    json.loads(path.read_text(), parse_constant=lambda number: pytest.fail(f"{number} is no JSON"))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400"])
+def test_a_network_with_a_number_that_is_not_finite_is_trained_again(fresh, outputs, caplog, number):
+    path = outputs / ROWS["distilled"] / "result.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps({**whole, "macro_f1": "number"}).replace('"number"', number))
+    (outputs / RUN / "result.json").unlink()
+    result = outputs.run()
+    assert f"{path}: " in caplog.text
+    assert "it is trained again" in caplog.text
+    assert_ends_as(fresh, outputs, result)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0])
+def test_compensators_whose_seconds_are_none_are_optimised_again(fresh, outputs, caplog, seconds):
+    (file,) = (outputs / TEACHER).glob("compensators-*.safetensors")
+    with safe_open(file, framework="pt") as content:
+        u, metadata = content.get_tensor("u"), content.metadata()
+    save_file({"u": u, "seconds": torch.tensor(seconds)}, file, metadata)
+    (outputs / RUN / "distilled.safetensors").unlink()
+    result = outputs.run()
+    assert f"{file}: no compensators of this run" in caplog.text
+    assert 0 <= result["seconds"]["distill"] < 60
+    assert_ends_as(fresh, outputs, result)
+
+
+def test_pictures_that_were_deleted_are_drawn_again(fresh, outputs):
+    before = {path.name: path.read_bytes() for path in (outputs / RUN / "images").iterdir()}
+    assert "naturals.png" in before
+    shutil.rmtree(outputs / RUN / "images")
+    assert outputs.state() == "finished"
+    outputs.run()
+    assert {path.name: path.read_bytes() for path in (outputs / RUN / "images").iterdir()} == before
 
 
 def test_an_analysis_is_kept_only_with_its_arrays(outputs):

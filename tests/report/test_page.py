@@ -62,7 +62,7 @@ def finished(kind: str, options: ReportOptions, **other: object) -> dict:
         "command": "python distill.py dataset=stripes",
         "labels": "views",
         "budget": {"codec": "webp"},
-        "bytes": {"file": 4567, "real": 19200, "budget": 1920},
+        "bytes": {"file": 4567, "real": 19200, "budget": 1920, "header": 345},
         "students": [row(source) for source in SOURCES],
         "teachers": {"teacher": {"accuracy": 0.8}},
         "seconds": {"teachers": 10.0, "distill": 5.0, "assemble": 1.0},
@@ -92,8 +92,6 @@ def test_every_number_of_the_page_is_in_result_json(kind, language, tmp_path):
     assert "kuro 黒" in html
     mistakes = sum(each["shown"] for each in result["evidence"]["classes"])
     assert html.count("<figcaption>→") == mistakes > 0
-    rows = len(CLASSES) * (2 if kind != "stored" else 1)
-    assert html.count("<img") == mistakes + rows + (kind != "stored")  # and one of the compensators
 
 
 def test_parts_without_content_are_left_out(tmp_path):
@@ -109,7 +107,7 @@ def test_parts_without_content_are_left_out(tmp_path):
 
 def test_names_are_escaped(tmp_path):
     _, html = written("composed", tmp_path, dataset="<script>alert(1)</script>")
-    assert "<script>" not in html
+    assert html.count("<script>") == 1  # the page's own
 
 
 def test_a_name_with_dots_is_found_as_it_is():
@@ -132,9 +130,11 @@ def test_both_languages_have_every_text():
     assert set(texts) == {"en", "ja"}
     assert keys(texts["en"]) == keys(texts["ja"])
     template = (REPORT / "page.html.j2").read_text(encoding="utf-8")
-    used = set(re.findall(r't\("([a-z_.]+[a-z])"', template))
+    calls = "".join(re.findall(r"\bt\((.*?)\) ?\}\}", template))
+    used = {key for key in re.findall(r'"([a-z_]+\.[a-z_]+)"', calls) if not key.endswith(("_", "."))}
+    assert len(used) > 50
     assert used <= keys(texts["en"])
-    columns = {name for names in re.findall(r"head\(\[(.*?)\]\)", template) for name in re.findall(r'"(\w+)"', names)}
+    columns = {name for names in re.findall(r"titled\(\[(.*?)\]\)", template) for name in re.findall(r'"(\w+)"', names)}
     assert {f"column.{name}" for name in columns} <= keys(texts["en"])
     for key in keys(texts["en"]):  # the same numbers in both
         numbers = [sorted(set(re.findall(r"n\('([^']+)'", lookup(texts[language], key)))) for language in texts]

@@ -126,7 +126,7 @@ def page_of(*words: str) -> str:
     run(*words)
     (output,) = (word.partition("=")[2] for word in words if word.startswith("output="))
     (page,) = Path(output).rglob("report.html")
-    html = re.sub(r"<(svg|style|pre|title)\b.*?</\1>", "", page.read_text(), flags=re.S)
+    html = re.sub(r"<(svg|style|script|pre|title)\b.*?</\1>", "", page.read_text(), flags=re.S)
     return " ".join(unescape(re.sub(r"<[^>]+>", "", html)).split())
 
 

@@ -1,5 +1,6 @@
 """The loggers of a run, without a run: TensorBoard's content, and W&B's offline files."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,18 @@ def test_a_wandb_identity_that_is_none_is_one_line(content, tmp_path):
     with (
         pytest.raises(UserError, match="holds no id of a W&B run; remove it, and the run is logged under a new id"),
         tracking.loggers({"wandb": {"mode": "offline"}}, tmp_path, "name", "distill", [], {}),
+    ):
+        pass
+
+
+def test_a_full_disk_is_one_line(folder, monkeypatch):
+    def full(**_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tracking, "WandbLogger", full)
+    with (
+        pytest.raises(UserError, match=rf"^{folder}: No space left on device; free space or choose another output=$"),
+        tracking.loggers({"wandb": {}}, folder, "name", "distill", [], {}),
     ):
         pass
 

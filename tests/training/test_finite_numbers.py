@@ -1,6 +1,7 @@
 """Trainings that diverge end in one line, and are never resumed from NaN."""
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -125,6 +126,113 @@ def test_a_checkpoint_with_nan_is_not_resumed(tmp_path, caplog, where):
     with caplog.at_level(logging.WARNING, "infer"):
         trained(again, "teacher", tmp_path)
     assert "teacher.ckpt cannot be resumed (it holds NaN or infinite numbers); its stage starts again" in caplog.text
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+
+
+LOOPS = "loops/fit_loop"
+STEPS_DONE = f"{LOOPS}/epoch_loop.automatic_optimization.optim_progress/optimizer/step/total"
+TORN = {
+    "no optimiser": ("optimizer_states", [], "it is that of another training"),
+    "no version": ("pytorch-lightning_version", 5, "it is no checkpoint of a stage"),
+    "a version": ("pytorch-lightning_version", "x", "it is no checkpoint of a stage"),
+    "text for a step": ("global_step", "5", "it is no checkpoint of a stage"),
+    "a step before the first": ("global_step", -1, "it is no checkpoint of a stage"),
+    "another step": ("global_step", 7, "it is that of another training"),
+    "text for seconds": ("seconds", "x", "it is no checkpoint of a stage"),
+    "seconds": ("seconds", float("nan"), "it is no checkpoint of a stage"),
+    "a list of metrics": ("metrics", [1], "it is no checkpoint of a stage"),
+    "metrics": ("metrics", {"x": 1}, "it is no checkpoint of a stage"),
+    "no weights": ("state_dict", {}, "its weights are those of another network"),
+    "other weights": ("state_dict", {"a": torch.zeros(2)}, "its weights are those of another network"),
+    "no loops": ("loops", {}, "it is no checkpoint of a stage"),
+    "an empty loop": (LOOPS, {}, "it is no checkpoint of a stage"),
+    "text in a loop": (f"{STEPS_DONE}/ready", "5", "it is that of another training"),
+    "more steps": (f"{STEPS_DONE}/completed", 21, "it is that of another training"),
+    "no schedule": ("lr_schedulers", [], "it is that of another training"),
+    "another schedule": ("lr_schedulers/0", {"T_max": 3}, "it is that of another training"),
+    "an infinite rate": ("optimizer_states/0/param_groups/0/lr", float("inf"), "it is that of another training"),
+    "a state": (
+        "optimizer_states/0/state",
+        {0: {"exp_avg": torch.zeros(3)}},
+        "its optimiser is that of another network",
+    ),
+    "a state of none": ("optimizer_states/0/state", {99: {}, 98: {"step": torch.tensor(1.0)}}, "its optimiser is that"),
+    "a callback": ("callbacks", {"ModelCheckpoint": {}}, "it is that of another training"),
+}
+
+
+@pytest.fixture(scope="module")
+def whole_fit(tmp_path_factory) -> tuple[TeacherModule, Path]:
+    """A trained network, and the checkpoint of its last step."""
+    folder = tmp_path_factory.mktemp("whole")
+    made = classifier("teacher", 1e-3, "adamw")
+    trained(made, "teacher", folder)
+    return made, folder / "teacher.ckpt"
+
+
+@pytest.mark.parametrize("torn", TORN)
+def test_a_checkpoint_that_torch_reads_but_is_none_of_the_stage_is_not_resumed(whole_fit, tmp_path, caplog, torn):
+    whole, checkpoint = whole_fit
+    found = torch.load(checkpoint, weights_only=True)
+    where, value, reason = TORN[torn]
+    *path, last = where.split("/")
+    node = found
+    for part in path:
+        node = node[int(part) if isinstance(node, list) else part]
+    node[int(last) if isinstance(node, list) else last] = value
+    assert_starts_again(whole, found, tmp_path, caplog, reason)
+
+
+@pytest.mark.parametrize("content", [{}, [], 5, {"optimizer_states": [], "state_dict": {}, "global_step": 5}])
+def test_a_checkpoint_of_another_shape_is_not_resumed(whole_fit, tmp_path, caplog, content):
+    assert_starts_again(whole_fit[0], content, tmp_path, caplog, "it is no checkpoint of a stage")
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adamw"])
+def test_a_training_that_was_stopped_ends_as_the_unbroken_one(tmp_path, caplog, optimizer, schedule):
+    def fitted(folder: Path | None, last: int = STEPS) -> TeacherModule:
+        made = classifier("teacher", 1e-3, optimizer)
+        made.task = replace(made.task, optimiser=replace(made.task.optimiser, schedule=schedule))
+        draw = partial(until, last)
+        fit(made, loader(Indices(), draw, STEPS), 0, folder, "teacher", ONE)
+        return made
+
+    with pytest.raises(RuntimeError, match="broken off"):
+        fitted(tmp_path, 11)
+    assert 8 <= torch.load(tmp_path / "teacher.ckpt", weights_only=True)["global_step"] <= 11
+    whole, again = fitted(None).state_dict(), fitted(tmp_path).state_dict()
+    assert "cannot be resumed" not in caplog.text
+    assert all(torch.equal(value, again[key]) for key, value in whole.items())
+
+
+def until(last: int, step: int) -> torch.Tensor:
+    """Batches up to ``last``; then the training stops."""
+    if step >= last:
+        raise RuntimeError("broken off")
+    return cycling(12, 4, step)
+
+
+def test_the_checkpoint_of_another_network_is_not_resumed(whole_fit, tmp_path, caplog):
+    task = whole_fit[0].task
+    other = TeacherModule("t", build("convnet_deep", 3, 1, 8), task)
+    other.resident = Noise(soft=False)
+    (tmp_path / "other").mkdir()
+    trained(other, "teacher", tmp_path / "other")
+    found = torch.load(tmp_path / "other" / "teacher.ckpt", weights_only=True)
+    assert_starts_again(whole_fit[0], found, tmp_path, caplog, "its weights are those of another network")
+
+
+def assert_starts_again(whole: TeacherModule, content: object, folder: Path, caplog, reason: str) -> None:
+    """It is told in one line, and the stage ends as the unbroken one does."""
+    torch.save(content, folder / "teacher.ckpt")
+    again = classifier("teacher", 1e-3, "adamw")
+    with caplog.at_level(logging.WARNING, "infer"):
+        trained(again, "teacher", folder)
+    (line,) = [record.getMessage() for record in caplog.records if "cannot be resumed" in record.getMessage()]
+    assert line.startswith(f"{folder / 'teacher.ckpt'} cannot be resumed ({reason}")
+    assert line.endswith("); its stage starts again")
     for key, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
 

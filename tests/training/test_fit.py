@@ -139,6 +139,19 @@ def test_a_checkpoint_that_cannot_be_read_restarts_the_stage(tmp_path, unbroken)
     assert torch.equal(resumed(tmp_path, ONE), unbroken)
 
 
+def test_another_process_of_the_job_may_delete_the_damaged_checkpoint_first(tmp_path, unbroken, monkeypatch):
+    (tmp_path / "u.ckpt").write_bytes(b"half of")
+    load = torch.load
+
+    def deleted(path, **options):
+        monkeypatch.undo()
+        path.unlink()
+        return load(path, **options)
+
+    monkeypatch.setattr(torch, "load", deleted)
+    assert torch.equal(resumed(tmp_path, ONE), unbroken)
+
+
 def test_a_full_disk_ends_a_fit_in_one_line(tmp_path):
     """The kernel refuses every file beyond 2 kB, and so the checkpoint."""
     code = """

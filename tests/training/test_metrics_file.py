@@ -12,7 +12,6 @@ from compensator_fits import STEPS, fitted, module
 
 from infer.core import files
 from infer.core.errors import UserError
-from infer.training.fit import metrics_logger
 from infer.training.metrics_file import MetricsFile
 
 EARLIER = "distill/t/loss,epoch,step\n7.5,0,3\n"
@@ -43,7 +42,7 @@ def everything(folder: Path) -> None:
             stage(name, folder)
             files.write_bytes(folder / name, b"")
             (folder / f"{name}.ckpt").unlink()
-    logger = metrics_logger(folder)
+    logger = MetricsFile(folder)
     logger.log_metrics({"accuracy": 0.5}, step=0)
     logger.save()
 
@@ -122,4 +121,4 @@ def test_columns_grow_and_other_stages_stay_as_they_are(tmp_path):
 def test_a_file_that_is_no_table_is_one_line(tmp_path):
     (tmp_path / "metrics.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"metrics\.csv: cannot be read .*remove it"):
-        metrics_logger(tmp_path)
+        MetricsFile(tmp_path)
