@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,20 @@ def steel() -> Path:
     return _real("neu-steel")
 
 
+def unpacked(archive: Path, folder: Path) -> Path:
+    """Unpack the ``folder`` of an archive, whole or not at all: another session may do so, or a stop cut this one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        with tarfile.open(archive) as opened:
+            opened.extractall(beside, filter="data")
+        try:
+            (Path(beside) / folder.name).rename(folder)
+        except OSError:
+            if not (folder / "train").is_dir():  # which another session has put there
+                raise
+    return folder
+
+
 def _real(name: str) -> Path:
     places = [Path(os.environ.get("INFER_DATA", ROOT / "data")), ROOT / "data", ROOT.parent / "shared" / "data"]
     for place in places:
@@ -127,7 +142,5 @@ def _real(name: str) -> Path:
             return place / name
     for place in places:
         if (place / f"{name}.tar.xz").is_file():
-            with tarfile.open(place / f"{name}.tar.xz") as archive:
-                archive.extractall(ROOT / "data", filter="data")
-            return ROOT / "data" / name
+            return unpacked(place / f"{name}.tar.xz", ROOT / "data" / name)
     pytest.skip(f"{name}: neither unpacked nor packed in INFER_DATA, data/ or ../shared/data")

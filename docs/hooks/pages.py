@@ -33,6 +33,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Turn the links of a page to files of the repository's root into links to their pages."""
+    for name, page in _OF_THE_ROOT.items():
+        markdown = markdown.replace(f"](../{name}", f"]({page}")
+    return markdown
+
+
 def of_the_site(text: str) -> str:
     """Return a page of the repository's root: links to pages stay, those to its other files become text."""
     return re.sub(r"\[([^\]]+)\]\((?!https?:|#|docs/)[^)]+\)", r"\1", text).replace("](docs/", "](")

@@ -81,7 +81,7 @@ HYDRA = {
     "sweep=seeds": "a sweep of conf/sweep/",
     "-m seed=0,1 hydra/launcher=joblib": "jobs side by side (extra [parallel]); submitit_slurm: on a cluster",
     "--config-dir=<folder> recipe=<mine>": "a file of your own, <folder>/recipe/<mine>.yaml; other groups alike",
-    "dataset.root=~/pictures(2)": "text is taken as it is typed; in a sweep, quote a comma: \"dataset.root='a,b'\"",
+    "output=~/results(2)": "text is taken as it is typed; in a sweep, quote a comma: \"output='a,b',c\"",
     "ipc=5 ipc=10": "of a key that is given twice, the last value counts",
     "--cfg job": "print the configuration, and run nothing",
     "--info": "print where the configuration comes from",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_origin
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -83,6 +83,9 @@ def _unknown_key(key: str, name: str) -> UserError:
         return UserError(f"{key}: Hydra has no such key; --cfg hydra shows those it has")
     given = {word.lstrip("+").partition("=")[0]: word for word in sys.argv[1:]}
     said = max((known for known in given if f"{key}.".startswith(f"{known}.")), key=len, default="")
+    above, _, _ = key.rpartition(".")
+    if said == key and get_origin(hint(above, name)) is dict and hint(key, name) is not Any:
+        return UserError(f"{given[said]}: {above} has no such entry yet; add it with +{given[said]}")
     value: Any = OverridesParser.create().parse_override(given[said]).value() if said else ""
     parts = key.removeprefix(said).split(".")[1:]
     for done, part in enumerate(parts, start=1):
@@ -92,7 +95,6 @@ def _unknown_key(key: str, name: str) -> UserError:
         value = value[part]
     words = [word for known, word in given.items() if known != said]
     node: Any = _composed(name, words)  # other words choose groups, which have keys such as method.options
-    above, _, _ = key.rpartition(".")
     for part in filter(None, above.split(".")):
         if part not in node or not isinstance(node[part], DictConfig):
             return choices(key, value, map(str, node), given=part)

@@ -18,6 +18,7 @@ from infer.cli import schema
 from infer.cli.comments import comments
 from infer.cli.keys import CONF, NULLABLE, OPTIONS, groups, hint
 from infer.core.checks import Choice, Range, entry_type, expected, fields_of, is_optional
+from infer.core.errors import typed
 from infer.methods.options import METHODS
 
 GENERAL = "general"
@@ -120,24 +121,6 @@ def meanings(name: str = "distill") -> dict[str, str]:
     return found | {key: text for key, text in files[1].keys.items() if fields_of(hint(key, name))}
 
 
-def typed(value: Any) -> str:
-    """Return a value as a user types it.
-
-    Example:
-        >>> typed([None, 0.5, "a"])
-        '[null,0.5,a]'
-    """
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(typed, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {typed(each)}' for key, each in value.items())}}}"
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else f"{value:g}"
-    return str(value)
-
-
 @dataclass(frozen=True)
 class _Composed:
     """A composed configuration, and the options that it chose by group."""
@@ -203,8 +186,12 @@ def _free_rows(at: str, group: str, option: str) -> Iterator[Row]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as lists and dicts; entries of a mapping that are null count as absent."""
+    """Return a value as lists and dicts; entries of a mapping that are null count as absent, and 5.0 is 5."""
     value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, dict):
         kept = {key: _plain(each) for key, each in value.items() if each is not None}
         return {key: each for key, each in kept.items() if each != {}}
@@ -236,7 +223,7 @@ def _flat(node: Mapping[str, Any], at: str) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{at}{key}.")
         else:
-            yield f"{at}{key}", typed(value)
+            yield f"{at}{key}", typed(_plain(value))
 
 
 def _type(kind: Any) -> str:
@@ -251,5 +238,5 @@ def _choices(kind: Any) -> str:
         if isinstance(rule, Choice):
             return " | ".join(map(str, rule.values))
         if isinstance(rule, Range):
-            return f"{typed(rule.low)} to {typed(rule.high)}" + (" each" if entry_type(kind) else "")
+            return f"{typed(_plain(rule.low))} to {typed(_plain(rule.high))}" + (" each" if entry_type(kind) else "")
     return ""

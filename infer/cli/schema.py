@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +12,8 @@ from typing import Any, cast
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf, ValueNode, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -58,9 +62,12 @@ def composed(name: str, words: list[str]) -> DictConfig:
 
 
 def composed_with_choices(name: str, words: list[str]) -> tuple[DictConfig, dict[str, Any]]:
-    """Compose the configuration of a command line; return it and the option that it chose of each group."""
+    """Compose the configuration of a command line; return it and the option that it chose of each group.
+
+    Of a sweep, it is that of the first job.
+    """
     register()
-    given = [word for word in words if not word.startswith("-")]
+    given = [*_of_first_job([word for word in words if not word.startswith("-")])]
     for word in words:
         if word.startswith("--config-dir="):
             folder = Path(word.partition("=")[2]).absolute()
@@ -71,6 +78,16 @@ def composed_with_choices(name: str, words: list[str]) -> tuple[DictConfig, dict
     with open_dict(config):
         del config["hydra"]
     return config, chosen
+
+
+def _of_first_job(words: Sequence[str]) -> Iterator[str]:
+    """Yield overrides, those that sweep with their first value. Values that only Hydra finds (glob) are left out."""
+    for word in OverridesParser.create().parse_overrides(list(words)):
+        if not word.is_sweep_override():
+            yield str(word.input_line)
+            continue
+        with contextlib.suppress(HydraException):
+            yield f"{str(word.input_line).partition('=')[0]}={next(word.sweep_string_iterator())}"
 
 
 def typed(config: DictConfig) -> Any:
@@ -104,7 +121,10 @@ def require_places(options: BaseOptions) -> None:
     """Raise :class:`UserError` where a folder or file to read is missing, before the seconds of importing torch."""
     root = options.dataset.root
     if root is not None and not Path(root).is_dir():
-        raise UserError(f"dataset.root={root}: no such folder; give one with train/<class>/ and test/<class>/ pictures")
+        raise UserError(
+            f"dataset.root={root}: no such folder; give one with a folder of pictures for each class, or with "
+            "train/<class>/ and test/<class>/"
+        )
     if isinstance(options, TrainOptions) and options.source.kind == "distilled":
         path = str(options.source.path)
         if not path.startswith("wandb:") and not Path(path).is_file():

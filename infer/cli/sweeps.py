@@ -9,7 +9,9 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +20,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from infer.cli.mistakes import fail
+from infer.cli.mistakes import fail, one_line
 from infer.core.durations import rough
 from infer.core.errors import UserError
 from infer.core.extras import missing_extra, require
 from infer.core.files import digest, sweep_temporaries, write_json
+from infer.core.paths import user_path
 
 if TYPE_CHECKING:
     from infer.pipeline.options import BaseOptions
@@ -34,6 +38,18 @@ _SWEEP = "INFER_SWEEP"
 """The environment variable that holds the sweep's folder: processes of a launcher inherit it."""
 
 
+@contextmanager
+def _ended_by_errors() -> Iterator[None]:
+    """End the command on an error: Hydra turns an exception of a callback into a warning, and goes on without it."""
+    try:
+        yield
+    except (UserError, OmegaConfBaseException) as error:
+        fail(one_line(error, "distill"))
+    except Exception as error:
+        traceback.print_exc()
+        raise SystemExit(1) from error
+
+
 class SweepTable(Callback):
     """Hydra callback that prints the table of a sweep's jobs and writes it, with a plot, to <output>/sweeps/<name>.
 
@@ -42,6 +58,7 @@ class SweepTable(Callback):
     is created.
     """
 
+    @_ended_by_errors()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Create the folder in which the jobs leave their results."""
         given, chosen = list(config.hydra.overrides.task), config.hydra.runtime.choices.get("sweep")
@@ -51,8 +68,9 @@ class SweepTable(Callback):
                 cure = f"\"hydra.sweeper.params.{key}='<values>'\""
                 fail(f"{word}: sweep={chosen} gives its values; leave it, or give {cure}")
         sweeper = [word for word in config.hydra.overrides.hydra if word.startswith("hydra.sweeper.")]
-        name = "-".join(filter(None, [chosen, digest("\n".join(sorted([*given, *sweeper])).encode())]))
-        folder = Path(tempfile.mkdtemp()) if _is_listing(config) else Path(config.output, "sweeps", name).expanduser()
+        named = sorted(word for word in [*given, *sweeper] if not word.startswith("output="))  # its place, not its name
+        name = "-".join(filter(None, [chosen, digest("\n".join(named).encode())]))
+        folder = Path(tempfile.mkdtemp()) if _is_listing(config) else user_path(config.output) / "sweeps" / name
         os.environ[_SWEEP] = str(folder)
         self.grouped = "WANDB_RUN_GROUP" not in os.environ
         os.environ.setdefault("WANDB_RUN_GROUP", name)
@@ -64,11 +82,9 @@ class SweepTable(Callback):
         except ModuleNotFoundError as error:
             fail(str(missing_extra(error, "a sweep")))
         swept, jobs = _swept([*(f"{key}={own[key]}" for key in own), *given])
-        try:
-            write_json(folder / "sweep.json", {"swept": swept, "jobs": jobs, "began": time.time()})
-        except UserError as error:  # Hydra turns an exception of a callback into a warning
-            fail(str(error))
+        write_json(folder / "sweep.json", {"swept": swept, "jobs": jobs, "began": time.time()})
 
+    @_ended_by_errors()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print and draw the jobs that ended well; name those that failed."""
         folder = Path(os.environ.pop(_SWEEP))

@@ -17,6 +17,7 @@ from hydra._internal.utils import get_args_parser
 from infer.cli.keys import NULLABLE, groups, hint, unknown
 from infer.core.checks import Choice, entry_type, is_optional, is_text
 from infer.core.errors import UserError, choices
+from infer.core.paths import user_path
 
 _WORD = re.compile(r"(?P<mark>~|\+{0,2})(?P<key>[^=]*)(?P<given>=?)(?P<value>.*)", re.DOTALL)
 _QUOTED = re.compile(r"'(\\.|[^'\\])*'|\"(\\.|[^\"\\])*\"", re.DOTALL)
@@ -97,7 +98,7 @@ def _checked_value(word: str, flag: str, value: str, action: Action) -> str:
     if not value:
         raise UserError(f"{word}: has no value; give {flag}=<value>")
     if action.dest == "config_dir":
-        value = str(Path(value).expanduser())
+        value = str(user_path(value))
         if not Path(value).is_dir():
             raise UserError(f"{flag}={value}: no such folder")
     return value

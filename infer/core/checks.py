@@ -14,10 +14,12 @@ infer.core.errors.UserError: budget.quality=101: must lie between 0 and 100
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -82,25 +84,32 @@ def check(options: Any, at: str = "") -> None:
     """Check every field of ``options`` and of the option objects in it.
 
     ``at`` is the key prefix for messages, such as ``recipe.ufc.``. An option object with rules over several fields has
-    a method ``check_together(at)``.
+    a method ``check_together(at)``. Numbers of NumPy in its fields become equal ones of Python, which JSON
+    files can hold.
 
     Raises:
         UserError: for the first value out of its range or choices, or of another type than its field's.
     """
     for name, hint in hints(options.__class__).items():
-        check_value(f"{at}{name}", getattr(options, name), hint)
+        given = getattr(options, name)
+        if (value := check_value(f"{at}{name}", given, hint)) is not given:
+            object.__setattr__(options, name, value)  # of a frozen object
     if hasattr(options, "check_together"):
         options.check_together(at)
 
 
-def check_value(key: str, value: Any, hint: Any) -> None:
+def check_value(key: str, value: Any, hint: Any) -> Any:
     """Check the type of a ``value``, the rules that ``hint`` declares for it, and each value of a mapping.
+
+    Returns:
+        The value, with Python's numbers for those of NumPy.
 
     >>> check_value("batch_size", 0, Annotated[int, Range(1, 65536)])
     Traceback (most recent call last):
         ...
     infer.core.errors.UserError: batch_size=0: must lie between 1 and 65536
     """
+    value = _with_python_numbers(value)
     entries = next((get_args(kind)[1] for kind in _kinds(hint) if get_origin(kind) in _MAPPINGS), None)
     if isinstance(value, Mapping) and entries is not None:
         for name, each in value.items():
@@ -109,9 +118,23 @@ def check_value(key: str, value: Any, hint: Any) -> None:
         raise UserError(f"{key}={shown(value)}: must be {expected(hint)}")
     if is_dataclass(value):
         check(value, f"{key}.")
-        return
+        return value
     for rule in getattr(hint, "__metadata__", ()) if value is not None else ():
         rule.check(key, value)
+    return value
+
+
+def _with_python_numbers(value: Any) -> Any:
+    """Return ``value``, or an equal one in which each number is an int or a float of Python."""
+    if isinstance(value, list | tuple):
+        entries = [_with_python_numbers(each) for each in value]
+        return value if all(map(operator.is_, entries, value)) else entries
+    if isinstance(value, Mapping):
+        fields = {name: _with_python_numbers(each) for name, each in value.items()}
+        return value if all(map(operator.is_, fields.values(), value.values())) else fields
+    if isinstance(value, Real) and type(value) not in (int, float, bool):
+        return int(value) if isinstance(value, Integral) else float(value)
+    return value
 
 
 def argument(key: str, given: Options | None, kind: type[Options]) -> Options:
@@ -254,6 +277,7 @@ def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
 
 
 def _same_type(present: Any, value: Any, key: str) -> Any:
+    value = _with_python_numbers(value)
     if isinstance(present, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if present is not None and value is not None and type(value) is not type(present):

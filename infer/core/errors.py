@@ -16,20 +16,28 @@ class UserError(ValueError):
     """A mistake of the user in one line: the key, the value, and the choices or the cure."""
 
 
-def shown(value: object) -> str:
-    """Return ``value`` in one line, as a user types it in a YAML file or on the command line.
+def typed(value: object) -> str:
+    """Return ``value`` as a user types it in a YAML file or on the command line: lists have no spaces.
 
-    >>> shown(None), shown([True, 0.5, "a"]), shown({"lr": None})
-    ('null', '[true, 0.5, a]', '{lr: null}')
+    >>> typed(None), typed([True, 0.5, "a"]), typed({"lr": None})
+    ('null', '[true,0.5,a]', '{lr: null}')
     """
     if isinstance(value, dict):
-        text = f"{{{', '.join(f'{shown(key)}: {shown(each)}' for key, each in value.items())}}}"
-    elif isinstance(value, list | tuple):
-        text = f"[{', '.join(map(shown, value))}]"
-    elif value is None or isinstance(value, bool):
-        text = "null" if value is None else str(value).lower()
-    else:
-        text = str(value)
+        return f"{{{', '.join(f'{typed(key)}: {typed(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(typed, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)
+
+
+def shown(value: object) -> str:
+    r"""Return ``value`` for a message: as it is typed, in one line, and cut where it is long.
+
+    >>> shown([0.5, "a\nb"])
+    '[0.5,a\\nb]'
+    """
+    text = typed(value)
     plain = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
     return plain if len(plain) <= _LONGEST else f"{plain[:_CUT]}..."
 

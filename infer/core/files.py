@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -32,6 +33,18 @@ _OLD = 24 * 3600
 _STARTED = time.time()
 """When this process started, or its parent if it was forked."""
 
+_FREE, _ALLOW = "free space, ", "ask for the right to write there, "
+
+REFUSALS = {
+    errno.ENOSPC: _FREE,
+    errno.EDQUOT: _FREE,
+    errno.EFBIG: "allow larger files (ulimit -f), ",
+    errno.EACCES: _ALLOW,
+    errno.EPERM: _ALLOW,
+    errno.EROFS: "",
+}
+"""The errors by which a disk refuses to be written, and what helps besides another path."""
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``path`` whole or not at all, through a temporary file that is renamed.
@@ -57,10 +70,19 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
-        reason = error.strerror or error
-        raise UserError(
-            f"{path}: cannot be written ({reason}); give another path, free space or choose another output="
-        ) from error
+        raise refused(path, error) from error
+
+
+def refused(path: Path, error: OSError, what: str = "written") -> UserError:
+    """Return the error for a path that the system refuses, with the cure for its reason.
+
+    >>> print(refused(Path("a"), OSError(errno.ENOSPC, "No space left on device")))
+    a: cannot be written (No space left on device); free space, give another path or choose another output=
+    """
+    cure = REFUSALS.get(error.errno or 0, "")
+    return UserError(
+        f"{path}: cannot be {what} ({error.strerror or error}); {cure}give another path or choose another output="
+    )
 
 
 def temporary_path(path: Path) -> Path:
@@ -169,9 +191,7 @@ def exclusive_lock(path: Path, title: str) -> Iterator[None]:
             log.info("%s: another process is working on it; waiting", title)
             held = lock.acquire()
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be locked ({error.strerror or error}); free space or choose another output="
-        ) from error
+        raise refused(path, error, "locked") from error
     with held:
         yield
 

@@ -14,7 +14,7 @@ class Piece(NamedTuple):
 
     Attributes:
         title: The title of its progress, such as ``teacher resnet18``.
-        network: The network that takes the time: pieces of one network are taken to have one speed.
+        network: What takes the time, such as a network: pieces with the same one are taken to have one speed.
         images: Images that pass through the network, forward and backward.
     """
 
@@ -52,6 +52,10 @@ class Forecast:
             self._next = at + 1
             if seconds > 0:
                 self._speeds[self._pieces[at].network] = self._pieces[at].images / seconds
+
+    def replan(self, pieces: Sequence[Piece]) -> None:
+        """Set the pieces that are still to come; the speeds that were learnt stay."""
+        self._pieces, self._next = pieces, 0
 
     def left(self, title: str, share: float, seconds: float) -> float | None:
         """Estimate the seconds left of the run.

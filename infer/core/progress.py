@@ -6,6 +6,7 @@ Nothing is shown unless :func:`reporting` is on: a library call is silent, a com
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,12 +34,18 @@ _shown: ContextVar[bool] = ContextVar("shown", default=False)
 _stage: ContextVar[list[int]] = ContextVar("stage")
 
 
+def rank() -> int:
+    """Return the number of this process among those that a launcher started; only the first one reports."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
+
+
 @contextmanager
 def reporting(shown: bool) -> Iterator[None]:
-    """Show the progress of everything in the block, or hide it.
+    """Show the progress of everything in the block, or hide it. It is shown on the first process alone.
 
     Log lines go where the caller's handlers send them; where there is no handler, shown ones go to stdout.
     """
+    shown = shown and rank() == 0
     token, level = _shown.set(shown), log.level
     handler = logging.StreamHandler(sys.stdout) if shown and not log.hasHandlers() else None
     if handler:
@@ -67,6 +74,13 @@ def stages(total: int) -> Iterator[None]:
         yield
     finally:
         _stage.reset(token)
+
+
+def stages_left(count: int) -> None:
+    """Correct the total: ``count`` stages of the block are still to come."""
+    counter = _stage.get([])
+    if counter:
+        counter[1] = counter[0] + count
 
 
 @contextmanager

@@ -58,7 +58,8 @@ def require_classes(walk: Walk, folder: Path, classes: Sequence[str]) -> None:
         found = " and ".join(f"{printable(name)}/" for name in parts.values())
         raise UserError(
             f"{at}: {found} look like parts of the data and not like classes; call such folders "
-            f"{'/ and '.join(parts)}/, and put <class>/ folders directly into them"
+            f"{'/ and '.join(parts)}/, and put <class>/ folders directly into them; or rename them, where they are "
+            "classes"
         )
     insides = {own: _inside(walk, folder / own) for own in classes}
     if shared := _shared(insides):

@@ -89,10 +89,10 @@ def read_folder(
         (['bolt', 'nut'], 16, 4, (1, 32, 32))
     """
     folder = user_path(root)
-    decoder = Decoder(image_size, channels, **_known(decoding))
     options = DatasetOptions(name, root=str(folder), test_fraction=test_fraction, split_seed=seed)
-    check(replace(options, image_size=image_size, channels=channels, **decoding))
-    return folder_splits(name, folder, decoder, test_fraction, seed)
+    options = replace(options, image_size=image_size, channels=channels, **_known(decoding))
+    check(options)
+    return _source_splits(options)
 
 
 def _known(decoding: Decoding) -> Decoding:

@@ -51,7 +51,8 @@ def find_layout(root: Path) -> Layout:
     """
     if not os.path.isdir(root):
         raise UserError(
-            f"root={printable(root)}: no such folder; give one with train/<class>/ and test/<class>/ pictures"
+            f"root={printable(root)}: no such folder; give one with a folder of pictures for each class, or with "
+            "train/<class>/ and test/<class>/"
         )
     walk = Walk(root)
     roots = _part_roots(walk)
@@ -99,10 +100,15 @@ def _part_roots(walk: Walk) -> dict[str, Path]:
     inner = {part: walk.folders(root / own[0]) for part, own in found.items() if own}
     if "train" not in inner:
         if parts := [found[part][0] for part in inner if len(inner[part]) > 1]:
-            raise UserError(f"{at}: {parts[0]}/ has class folders, but there is no train/; add train/<class>/")
+            raise UserError(
+                f"{at}: {parts[0]}/ has class folders, but there is no train/; add train/<class>/, or rename "
+                f"{parts[0]}/ where it is a class"
+            )
         return {"train": root}
     if twice := next((own for own in found.values() if len(own) > 1), None):
-        raise UserError(f"{at}: {'/ and '.join(twice)}/ mean the same part of the data; keep one")
+        raise UserError(
+            f"{at}: {'/ and '.join(twice)}/ mean the same part of the data; keep one, or rename those that are classes"
+        )
     train, test, val = (root / own[0] if own else None for own in found.values())
     assert train
     if not inner["train"]:

@@ -17,7 +17,7 @@ class DatasetOptions:
         name: of the data set; output folders have it in their path.
         kind: ``folder`` of pictures, a ``torchvision`` data set, or scikit-learn's ``digits``.
         torchvision: name of a class of torchvision.datasets.
-        root: folder with train/<class>/* and test/<class>/*, or with <class>/* alone; any kind reads it where given.
+        root: folder with train/<class>/* and test/<class>/*, or with <class>/* alone; it replaces a download.
         data_dir: folder of torchvision's downloads.
         image_size: height and width of a picture in pixels.
         channels: 1 for grey, 3 for colour.
@@ -77,6 +77,11 @@ class DatasetOptions:
                 )
         if not _is_colour(self.background):
             raise UserError(f"{at}background={self.background}: not a colour; give a name, such as white, or #rrggbb")
+        if self.kind == "digits" and self.root is not None:
+            raise UserError(
+                f"{at}root={self.root}: dataset=digits is scikit-learn's; for pictures of your own choose "
+                "dataset=image_folder, or experiment=poc for a report"
+            )
         if self.kind == "folder" and self.root is None:
             raise UserError(f"{at}root=null: give the folder of pictures, {at}root=<folder>")
 

@@ -62,8 +62,8 @@ class DistilledDataModule(pl.LightningDataModule):
         transform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        check_value("batch_size", batch_size, Annotated[int, Range(1, 2**24)])
-        check_value("num_workers", num_workers, Annotated[int, Range(0, 4096)])
+        batch_size = check_value("batch_size", batch_size, Annotated[int, Range(1, 2**24)])
+        num_workers = check_value("num_workers", num_workers, Annotated[int, Range(0, 4096)])
         dataset = path_or_set if isinstance(path_or_set, DistilledSet) else load(path_or_set)
         if dataset.header.labels == "dynamic":
             raise UserError("labels=dynamic: the set has no labels of its own; its teachers label each batch")

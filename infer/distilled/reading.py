@@ -58,7 +58,7 @@ def load(
         >>> len(dataset), dataset.targets.tolist()
         (2, [0, 1])
     """
-    check_value("max_bytes", max_bytes, Annotated[int | None, Range(0, 2**63)])
+    max_bytes = check_value("max_bytes", max_bytes, Annotated[int | None, Range(0, 2**63)])
     file = fetch(str(path)) if str(path).startswith(SCHEME) else user_path(path)
     if not file.is_file():
         raise UserError(f"{file}: no such distilled file; write one with infer.distill or the command infer-distill")

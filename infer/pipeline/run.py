@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from torch import nn
 
 from infer.core.errors import UserError
 from infer.core.files import find_folder, reserve_folder, sweep_temporaries, write_json
-from infer.core.forecast import forecasting
-from infer.core.progress import counted, stage, stages
+from infer.core.forecast import forecast, forecasting
+from infer.core.progress import counted, rank, stage, stages, stages_left
 from infer.core.version import __version__
 from infer.data.summary import summarise
 from infer.distilled import DistilledSet, load
@@ -27,7 +28,7 @@ from infer.pipeline.baselines import ComparedSets
 from infer.pipeline.compare import Row, compare, missing_rows
 from infer.pipeline.next_steps import after_distilling
 from infer.pipeline.options import DistillOptions
-from infer.pipeline.pieces import pieces_of, stage_count
+from infer.pipeline.pieces import stages_of
 from infer.pipeline.records import ARRAYS, FILE, analysis_digests, read_result, set_digests
 from infer.pipeline.results import machine, set_facts
 from infer.pipeline.run_folder import Backbones, Run, run_name
@@ -37,7 +38,6 @@ from infer.report.analysis import REPORTED, AnalysisInputs, Compression, ReportA
 from infer.report.verdict import decide
 from infer.training.compensators import Compensators
 from infer.training.metrics_file import MetricsFile
-from infer.training.options import rank
 from infer.training.records import RESULT
 from infer.training.teachers import Teacher, require_above_chance, teacher_in_folder
 
@@ -111,8 +111,8 @@ def _logged(run: Run, folder: Path, before: dict[str, Any] | None) -> dict[str, 
     tags = [data.name, options.method.name, f"ipc{options.ipc}", options.labels.kind]
     with tracking.loggers(options.logger, folder, name, "distill", tags, run.settings) as loggers:
         context = replace(run.context, loggers=loggers)
-        rows = before["students"] if before else None
-        with stages(stage_count(options, before is None)), forecasting(pieces_of(options, data, rows)):
+        planned = stages_of(options, data, _known_rows(options, before))
+        with stages(len(planned)), forecasting([*chain(*planned)]):
             result, teachers = _distill(replace(run, context=context), folder, before)
         tracking.log_results([MetricsFile(folder), *loggers], result)
         write_json(folder / RESULT, result)
@@ -136,6 +136,11 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
     assembler = Assembler(run.context, settings, order, teachers, compensators, folder, run.settings)
     search = BudgetSearch(assembler, options)
     options, choices = search.run(run.place.with_name("auto"))
+    known = _known_rows(options, before)
+    if choices:  # they decide the stages, and an earlier run may have tried them
+        _, *rest = stages_of(options, run.context.data, known)
+        stages_left(len(rest))
+        forecast().replan([*chain(*rest)])
     assembler = replace(assembler, options=options.set_options(options.method))
     if before:
         distilled, made = _load(folder / FILE), dict(before)
@@ -144,10 +149,9 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
         made |= {"choices": choices, "digests": set_digests(folder, teachers)}
         write_json(folder / RESULT, made)
     sets = ComparedSets(assembler, distilled)
-    known = [row for row in made["students"] if usable(row) or not options.report.language]
-    wanted = len(missing_rows(options, known)) * options.students.seeds
+    wanted = len(missing_rows(options, known or [])) * options.students.seeds
     stage("Training %s", counted(wanted, "student"))
-    rows = compare(sets, options, folder, known)
+    rows = compare(sets, options, folder, known or [])
     analysed = _analysed(sets, options, rows, folder) if options.report.language else {}
     if analysed:
         analysed["analysis_digests"] = analysis_digests(folder, analysed)
@@ -162,6 +166,13 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
         "version": __version__,
     }
     return result, teachers
+
+
+def _known_rows(options: DistillOptions, before: Mapping[str, Any] | None) -> list[Row] | None:
+    """Return the rows of an earlier command that stay: a report reads weights; None where the set is created."""
+    if before is None:
+        return None
+    return [row for row in before["students"] if usable(row) or not options.report.language]
 
 
 def _teachers(run: Run) -> list[Teacher]:

@@ -12,6 +12,7 @@ from infer.core.errors import UserError, shown
 from infer.core.extras import require
 from infer.core.folder_names import folder_name
 from infer.core.paths import user_path
+from infer.core.progress import rank
 from infer.data import read_dataset
 from infer.models.options import BackboneOptions
 from infer.pipeline.assemble import planned
@@ -19,7 +20,6 @@ from infer.pipeline.compare import missing_rows
 from infer.pipeline.options import BaseOptions, DistillOptions, SearchOptions
 from infer.pipeline.search import require_choices
 from infer.training.context import Context
-from infer.training.options import rank
 from infer.training.teachers import require_teachers
 
 log = logging.getLogger("infer")

@@ -51,7 +51,7 @@ def require_choices(assembler: Assembler, options: DistillOptions) -> None:
     """
     context, share = assembler.context, options.search.held_out
     less = replace(context, data=context.data.held_out(share, _SEED))
-    for choice in _combinations(options):
+    for choice in combinations(options):
         chosen = options.chosen(choice)
         tried = replace(assembler, options=chosen.set_options(chosen.method))
         tried.require_possible()
@@ -61,7 +61,7 @@ def require_choices(assembler: Assembler, options: DistillOptions) -> None:
             raise UserError(f"{error} (budget.choices are tried without search.held_out={share})") from error
 
 
-def _combinations(options: DistillOptions) -> list[dict[str, Any]]:
+def combinations(options: DistillOptions) -> list[dict[str, Any]]:
     """Return every combination of the choices; none where nothing is to be chosen."""
     choices = options.budget.choices.values
     if not choices:
@@ -88,7 +88,7 @@ class BudgetSearch:
     @property
     def count(self) -> int:
         """Number of combinations, of which ``report.time_budget`` may leave some out."""
-        return len(_combinations(self.options))
+        return len(combinations(self.options))
 
     def run(self, place: Path) -> tuple[DistillOptions, list[dict[str, Any]]]:
         """Return the options with the best choice, and the record of every choice that was tried.
@@ -113,9 +113,9 @@ class BudgetSearch:
     def _known(self, folder: Path) -> dict[str, Any] | None:
         """Return the result of an earlier run; None where there is none, or one of other choices."""
         found = read_record(folder / RESULT, _Search, "the choices are tried again")
-        combinations = _combinations(self.options)
+        expected = combinations(self.options)
         keys = self.options.budget.choices.values
-        known = found and all({key: tried.get(key) for key in keys} in combinations for tried in found["choices"])
+        known = found and all({key: tried.get(key) for key in keys} in expected for tried in found["choices"])
         return found if known else None
 
     def _identity(self) -> dict[str, Any]:
@@ -135,18 +135,18 @@ class BudgetSearch:
         context, seconds = self.assembler.context, self.options.report.seconds
         data = context.data.held_out(self.options.search.held_out, _SEED)
         tried: list[dict[str, Any]] = []
-        combinations = _combinations(self.options)
+        to_try = combinations(self.options)
         began = time.perf_counter()
-        for number, choice in enumerate(combinations):
+        for number, choice in enumerate(to_try):
             spent = context.from_first("the time spent", lambda: time.perf_counter() - began)
             if seconds is not None and number and spent * (number + 1) / number > seconds:
-                log.warning("budget: %d of %d choices tried: report.time_budget is spent", number, len(combinations))
+                log.warning("budget: %d of %d choices tried: report.time_budget is spent", number, len(to_try))
                 break
             where = folder / "-".join(f"{key}={value}" for key, value in choice.items())
             measured = self._measured(replace(self.options.chosen(choice), seed=_SEED), data, where)
             tried.append({**choice, **measured})
             log.info("budget: %s: %.2f %% of the held-out pictures", _formatted(choice), 100 * measured["accuracy"])
-        result = {"choices": tried, "held_out": len(data.test), "left_out": len(combinations) - len(tried)}
+        result = {"choices": tried, "held_out": len(data.test), "left_out": len(to_try) - len(tried)}
         write_json(folder / RESULT, result)
         return result
 

@@ -20,6 +20,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from infer.core.errors import UserError
+from infer.core.files import refused
 
 log = logging.getLogger("infer")
 
@@ -83,10 +84,7 @@ class _Journal(JournalFileBackend):
         try:
             super().append_logs(logs)
         except OSError as error:
-            reason = error.strerror or error
-            raise UserError(
-                f"{self._file_path}: cannot be written ({reason}); free space or choose another output="
-            ) from error
+            raise refused(Path(self._file_path), error) from error
 
 
 def open_journal(path: Path) -> JournalStorage:

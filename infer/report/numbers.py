@@ -19,16 +19,18 @@ class TimeUnit(NamedTuple):
 def time_unit(seconds: float) -> TimeUnit:
     """Return the unit that a time is written in: seconds below two minutes, minutes below two hours, else hours.
 
+    A time that is rounded to two minutes or two hours counts as such.
+
     Args:
         seconds: The time in seconds.
 
     Example:
-        >>> time_unit(90).name, time_unit(600).name, time_unit(86400).name
+        >>> time_unit(90).name, time_unit(119.7).name, time_unit(86400).name
         ('seconds', 'minutes', 'hours')
     """
-    if seconds < 120:
+    if round(abs(seconds)) < 120:
         return TimeUnit("seconds", 1)
-    return TimeUnit("minutes", 60) if seconds < 7200 else TimeUnit("hours", 3600)
+    return TimeUnit("minutes", 60) if round(abs(seconds) / 60) < 120 else TimeUnit("hours", 3600)
 
 
 def number_formats(words: Mapping[str, str]) -> dict[str, Callable[[Any], str]]:
@@ -50,7 +52,7 @@ def number_formats(words: Mapping[str, str]) -> dict[str, Callable[[Any], str]]:
     def time(seconds: float) -> str:
         unit = time_unit(seconds)
         value = seconds / unit.seconds
-        return words[unit.name].format(_fixed(value, 0 if value >= 10 and unit.name != "hours" else 1))
+        return words[unit.name].format(_fixed(value, 1) if unit.name == "hours" else _tenths_below_ten(value))
 
     return {
         "percent": lambda value: words["percent"].format(_fixed(100 * value, 1)),
@@ -60,10 +62,10 @@ def number_formats(words: Mapping[str, str]) -> dict[str, Callable[[Any], str]]:
         "bytes": _bytes,
         "seconds": time,
         "hours": lambda value: time(3600 * value),
-        "kwh": lambda value: f"{_fixed(value, 2)} kWh" if value >= 0.1 else f"{_fixed(1000 * value, 1)} Wh",
+        "kwh": lambda value: f"{_fixed(value, 2)} kWh" if round(value, 4) >= 0.1 else f"{_fixed(1000 * value, 1)} Wh",
         "watts": lambda value: f"{_fixed(value, 0)} W",
         "tenth": lambda value: _fixed(value, 1),
-        "times": lambda value: _fixed(value, 0 if value >= 10 else 1),
+        "times": _tenths_below_ten,
         "number": _three_digits,
         "hundredth": lambda value: _fixed(value, 2),
     }
@@ -75,9 +77,14 @@ def _fixed(value: float, decimals: int) -> str:
     return f"−{text}" if value < 0 and text.strip("0.") else text
 
 
+def _tenths_below_ten(value: float) -> str:
+    """Round a number to tenths, or to a whole number where that is ten or more."""
+    return _fixed(value, 1 if round(abs(value), 1) < 10 else 0)
+
+
 def _three_digits(value: float) -> str:
     """Format a number with three significant digits, never with an exponent."""
-    if abs(value) >= 1000:
+    if round(abs(value)) >= 1000:
         return _fixed(value, 0)
     return _fixed(value, 5) if abs(value) < _SMALL else f"{value:.3g}".replace("-", "−")
 

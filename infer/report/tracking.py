@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from infer.core.errors import UserError
-from infer.core.files import digest, read_json, write_json
+from infer.core.files import REFUSALS, digest, read_json, refused, write_json
 from infer.core.images import PictureError, open_image
 
 log = logging.getLogger("infer")
@@ -91,7 +91,9 @@ def _wandb_logger(options: Mapping[str, Any], folder: Path) -> WandbLogger:
         log.warning("logger=wandb: %s; going on offline, `wandb sync` uploads %s later", reason, folder / "wandb")
         logger = WandbLogger(save_dir=str(folder), settings=settings, **{**options, "mode": "offline"})
     except OSError as error:  # which names no file
-        raise UserError(f"{folder}: {error.strerror or error}; free space or choose another output=") from error
+        if error.errno not in REFUSALS:
+            raise
+        raise refused(folder, error) from error
     return logger
 
 

@@ -6,6 +6,7 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from infer.core.errors import UserError
 from infer.core.files import write_bytes
 from infer.core.forecast import Forecast
-from infer.core.progress import ProgressBar, ProgressLines, progress_of
+from infer.core.progress import ProgressBar, ProgressLines, progress_of, reporting
 from infer.models.classifier import Classifier
 
 _RECIPES = {"compensators": "ufc"}
@@ -55,11 +56,15 @@ class StageProgress(Callback):
     def __init__(self, stage: str, run: Forecast) -> None:
         self.stage, self.run = stage, run
         self.shown: ProgressBar | ProgressLines | None = None
+        self.block: ExitStack | None = None
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start at the step of a resumed run; the first process reports for all."""
         if trainer.is_global_zero:
+            self.block = ExitStack()
+            self.block.enter_context(reporting(True))  # a process that a strategy started does not report yet
             self.shown = progress_of(self.stage, trainer.max_steps, trainer.global_step, self.run)
+            self.block.callback(self.shown.close)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Update."""
@@ -67,9 +72,17 @@ class StageProgress(Callback):
             self.shown.update(trainer.global_step, lambda: _loss(trainer))
 
     def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        """Close, after an error too."""
-        if self.shown:
-            self.shown.close()
+        """Close."""
+        self._close()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """Close after an error or Ctrl-C: Lightning does not call :meth:`teardown` then."""
+        self._close()
+
+    def _close(self) -> None:
+        if self.block:
+            self.block.close()
+        self.block = self.shown = None
 
 
 def _loss(trainer: Trainer) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from pydantic import BaseModel, Field
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from infer.core.errors import UserError
 from infer.training.callbacks import all_finite
 from infer.training.records import Seconds
 
@@ -21,6 +23,9 @@ log = logging.getLogger("infer")
 
 _AUTOMATIC = "epoch_loop.automatic_optimization.optim_progress"
 _MANUAL = "epoch_loop.manual_optimization.optim_step_progress"
+
+_ALLOCATOR = "DefaultCPUAllocator"
+"""Torch's allocator, which raises RuntimeError, and not MemoryError, where there is too little memory."""
 
 
 class Stopped(BaseModel):
@@ -41,21 +46,34 @@ def read_checkpoint(file: Path, module: LightningModule, trainer: Trainer) -> St
 
     Returns:
         None where there is no file, and, with a warning, where it is no checkpoint of this stage; it is deleted then.
+
+    Raises:
+        UserError: where the file exists and the system does not give its content.
+        MemoryError: where there is too little memory for it. The file stays in both cases: it may be whole.
     """
-    if not file.exists():
-        return None
     try:
-        found = torch.load(file, weights_only=True, map_location="cpu")
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        said = error.strerror or error
+        raise UserError(f"{file}: cannot be read ({said}); remove it or choose another output=") from error
+    try:
+        found = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         stopped = Stopped.model_validate(found, strict=True)
         reason = _problem(found, stopped, module, trainer)
     except (ValueError, TypeError, LookupError, AttributeError):  # of the checks; a ValidationError is a ValueError
         reason = "it is no checkpoint of a stage"
-    except Exception as error:  # torch's reader raises what pickle, zip and the disk raise
+    except MemoryError:
+        raise
+    except Exception as error:  # torch's reader raises what pickle and zip raise
+        if _ALLOCATOR in str(error):
+            raise MemoryError(f"{file}: {error}") from error
         reason = type(error).__name__
     if reason is None:
         return stopped
     log.warning("%s cannot be resumed (%s); its stage starts again", file, reason)
-    file.unlink(missing_ok=True)  # each process of a job does this
+    file.unlink(missing_ok=True)
     return None
 
 

@@ -70,7 +70,7 @@ class Context:
 
     def lock(self, path: Path, title: str) -> AbstractContextManager[None]:
         """Hold the lock ``path`` between concurrent jobs; the processes of one job hold it together."""
-        return job(self.trainer).lock(path, title) if self._launched else exclusive_lock(path, title)
+        return job(self.trainer).lock(path, title) if self.trainer.launched else exclusive_lock(path, title)
 
     def from_first(self, what: str, compute: Callable[[], Answer]) -> Answer:
         """Return what ``compute`` returns on the first process of this job; see :meth:`infer.training.processes.Job`.
@@ -82,11 +82,7 @@ class Context:
             what: the name of the decision.
             compute: returns what can be pickled.
         """
-        return job(self.trainer).from_first(what, compute) if self._launched else compute()
-
-    @property
-    def _launched(self) -> bool:
-        return self.trainer.strategy == "ddp" and self.trainer.several
+        return job(self.trainer).from_first(what, compute) if self.trainer.launched else compute()
 
     def backbone(self, network: str | BackboneOptions) -> BackboneOptions:
         """Return the options of a network, by its name or as they are given."""

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
 from infer.core.errors import UserError, message_in
+from infer.core.files import REFUSALS, refused
 from infer.core.forecast import forecast
 from infer.core.progress import is_shown
 from infer.data.batches import StepSampler
@@ -32,9 +34,10 @@ from infer.training.callbacks import (
     Stopwatch,
     WholeCheckpoints,
 )
-from infer.training.checkpoints import read_checkpoint
+from infer.training.checkpoints import Stopped, read_checkpoint
 from infer.training.metrics_file import KeptMetrics, MetricsFile
 from infer.training.options import TrainerOptions
+from infer.training.processes import job
 from infer.training.strategies import strategy
 
 log = logging.getLogger("infer")
@@ -62,7 +65,7 @@ def fit(
         The seconds of the training.
 
     Raises:
-        UserError: where the loss or a weight becomes NaN or infinite, a process dies, or the disk is full.
+        UserError: where the loss or a weight becomes NaN or infinite, a process dies, or the disk refuses a file.
     """
     checkpoint = folder / f"{name}.ckpt" if folder else None
     assert isinstance(batches.sampler, StepSampler)
@@ -76,7 +79,7 @@ def fit(
     with _quiet():
         try:
             lightning = _trainer(module, trainer, checkpoint is not None, loggers, callbacks, len(batches))
-            stopped = read_checkpoint(checkpoint, module, lightning) if checkpoint else None
+            stopped = _stopped(checkpoint, module, lightning, trainer) if checkpoint else None
             batches.sampler.start = stopped.global_step if stopped else 0
             if stopped and metrics:
                 stopwatch.before, metrics.rows = stopped.seconds, stopped.metrics
@@ -87,11 +90,19 @@ def fit(
         except (ProcessExitedException, ProcessRaisedException) as error:
             raise _process_error(stage, trainer, error) from error
         except OSError as error:
-            if folder is None:
+            if folder is None or error.errno not in REFUSALS:
                 raise
-            raise UserError(f"{folder}: {error.strerror or error}; free space or choose another output=") from error
+            raise refused(folder, error) from error
     forecast().finish(stage, stopwatch.seconds)
     return stopwatch.seconds
+
+
+def _stopped(
+    checkpoint: Path, module: Classifier | CompensatorModule, lightning: Trainer, trainer: TrainerOptions
+) -> Stopped | None:
+    """Return where the stage was stopped; the first of launched processes reads it for all, so that none differs."""
+    read = partial(read_checkpoint, checkpoint, module, lightning)
+    return job(trainer).from_first(f"the checkpoint {checkpoint}", read) if trainer.launched else read()
 
 
 def _process_error(

@@ -28,25 +28,25 @@ _SECONDS = 5.0
 class MetricsFile(Logger):
     """A logger of ``folder``/metrics.csv, which is written whole.
 
-    The rows of the stage in the file are replaced by ``rows`` and those that follow; the rows of other stages stay.
+    The rows of the stage in the file are replaced by ``rows``; the rows of other stages stay.
     Columns are ``stage``, ``step`` and the metrics of all stages; values logged at the same step share a row. Only the
     first of several processes writes.
 
     Args:
         folder: of the file.
         stage: whose metrics are logged.
-        rows: of the stage, as its checkpoint has them.
+
+    Attributes:
+        rows: of the stage: those that are logged, after those of its checkpoint where it is resumed.
 
     Raises:
         UserError: where the file cannot be read or written.
     """
 
-    def __init__(
-        self, folder: Path, stage: str = "results", rows: Mapping[int, Mapping[str, float]] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, stage: str = "results") -> None:
         super().__init__()
         self.path, self.stage = folder / "metrics.csv", stage
-        self.rows: Rows = {step: dict(row) for step, row in (rows or {}).items()}
+        self.rows: Rows = {}
         self._others = [row for row in _read(self.path) if row.get("stage") != stage]
         self._written = -math.inf
 

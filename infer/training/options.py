@@ -25,7 +25,7 @@ class TeacherOptions(OptimiserOptions):
     """How teachers are trained; the defaults are the paper's for small colour images.
 
     Args:
-        epochs: passes over the training pictures; 0 keeps pretrained weights unchanged.
+        epochs: passes over the training pictures; 0 keeps pretrained weights unchanged, whatever ``min_steps`` says.
         min_steps: least number of steps; few pictures get more epochs.
     """
 
@@ -122,6 +122,11 @@ class TrainerOptions:
     precision: Annotated[str, Choice("32-true", "bf16-mixed", "16-mixed")] = "32-true"
 
     @property
+    def launched(self) -> bool:
+        """Whether a launcher, torchrun or srun, starts the processes of the training."""
+        return self.strategy == "ddp" and self.several
+
+    @property
     def device(self) -> torch.device:
         """The first device, for passes that need no Trainer."""
         import torch
@@ -164,8 +169,3 @@ class TrainerOptions:
 
 def _local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
-
-
-def rank() -> int:
-    """Return the number of this process among those that a launcher started; only the first one reports."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))

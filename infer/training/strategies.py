@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import logging
+import multiprocessing
 
 import torch
 from pytorch_lightning.strategies import DDPStrategy
@@ -15,6 +17,8 @@ class Processes(DDPStrategy):
 
     def setup_environment(self) -> None:
         """Register the end of the group; Lightning ends only NCCL's groups."""
+        if multiprocessing.parent_process():  # the levels of loggers are those of a new process
+            logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         super().setup_environment()
         atexit.register(_leave)
 

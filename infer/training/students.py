@@ -74,7 +74,7 @@ def train_student(
     chosen = chosen if steps is None else replace(chosen, epochs=None, steps=steps)
     check(chosen)
     check(varied, "inputs.")
-    check_value("seed", seed, Seed)
+    seed = check_value("seed", seed, Seed)
     context = _context(small, varied.augment, trainer)
     name = context.backbone(backbone).name
     total = chosen.steps_of(len(small), 0, dynamic=False)

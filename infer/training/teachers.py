@@ -20,7 +20,7 @@ from infer.core.folder_names import folder_name
 from infer.core.mixing import student_batch
 from infer.core.options import AugmentOptions
 from infer.core.paths import user_path
-from infer.core.progress import reporting
+from infer.core.progress import counted, reporting
 from infer.data import Splits
 from infer.models.networks import require_batch_norm
 from infer.models.options import BackboneOptions
@@ -98,7 +98,7 @@ def train_teachers(
     chosen = argument("options", options, TeacherOptions)
     chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
     check(chosen)
-    check_value("seed", seed, Seed)
+    seed = check_value("seed", seed, Seed)
     context = context_of_call(data, augment, trainer)
     named = _listed(backbones)
     with reporting(progress), own_generators():
@@ -132,7 +132,7 @@ def fit_teacher(
     length = len(train) // batch
     epochs = max(options.epochs, math.ceil(options.min_steps / length)) if options.epochs else 0
     why = f", for min_steps={options.min_steps}" if epochs > options.epochs else ""
-    log.info("Training teacher %s (%d epochs of %d steps%s)", name, epochs, length, why)
+    log.info("Training teacher %s (%s of %s%s)", name, counted(epochs, "epoch"), counted(length, "step"), why)
     module = TeacherModule(name, network, context.task(options, epochs * length))
     draw = partial(student_batch, len(train), 0, batch, None, seed)
     return module, context.fit(module, train, draw, seed, folder, "teacher") if epochs else 0.0

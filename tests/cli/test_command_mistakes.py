@@ -45,7 +45,7 @@ import infer
         (["budget.choices.budget.quality=[400]"], "budget.quality=400: must lie between 0 and 100"),
         (
             ["labels=views", "budget.choices.mixing.alpha=[0.2,0.8]"],
-            "budget.choices.mixing.alpha=[0.2, 0.8]: changes nothing with labels=views",
+            "budget.choices.mixing.alpha=[0.2,0.8]: changes nothing with labels=views",
         ),
         (["budget.choices.labels.share=[]"], "budget.choices.labels.share=[]: give one value or more"),
         (
@@ -81,6 +81,9 @@ import infer
         (["teachers.backbones=[]"], "give one or more backbones"),
         (["dataset.name=a/b"], "dataset.name=a/b: "),
         (["dataset.name='UserError: x/y'"], "dataset.name=UserError: x/y: has : in it"),
+        (["published.x=5"], "published.x=5: published has no such entry yet; add it with +published.x=5"),
+        (["experiment=cifar10-ipc10", "published.x=5"], "add it with +published.x=5"),
+        (["--config-dir=~nobody.here/x"], "--config-dir=~nobody.here/x: no such folder"),
         (["+published.x=nan"], "published.x=nan: must be a number between 0 and 100"),
         (["+published.x=101"], "published.x=101.0: must lie between 0 and 100"),
         (["students.backbones=[]"], "students.backbones=[]: give one or more"),

@@ -11,7 +11,7 @@ from conftest import ROOT
 from infer.cli import help as pages
 from infer.cli import reference
 from infer.cli.words import arranged
-from infer.core.errors import UserError
+from infer.core.errors import UserError, typed
 
 COMMANDS = ["distill", "train"]
 
@@ -110,7 +110,7 @@ def test_every_key_is_listed_with_the_value_that_it_has(name, words):
         if at == key and (not rows[key].needs or rows[key].needs in words):
             value = reference.OmegaConf.select(config, key)
             value = reference.OmegaConf.to_container(value) if reference.OmegaConf.is_config(value) else value
-            assert rows[key].default == reference.typed(value)
+            assert rows[key].default == typed(reference._plain(value))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -183,6 +183,22 @@ def test_the_page_of_hydra_has_its_words():
     page = shown("train", "--help", "hydra")
     assert "-m seed=0,1,2" in page
     assert "--cfg job" in page
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-m", "seed=7,8"],
+        ["-m", "seed=range(7,25,5)"],
+        ["-m", "method=infer_plus,random", "seed=7", "+published.x=1,2", "dataset.name='a,b',c"],
+        ["-m", "seed=7", "students=glob(*)"],
+        ["sweep=seeds", "seed=7"],
+    ],
+)
+def test_help_beside_a_sweep_has_the_values_of_its_first_job(words):
+    rows = {row.key: row.default for row in reference.rows("distill", arranged("distill", [*words, "--help"]))}
+    assert rows["seed"] == "7"
+    assert rows["budget.codec"] == ("avif" if "method=infer_plus,random" in words else "null")
 
 
 def test_an_unknown_topic_is_one_line(command):

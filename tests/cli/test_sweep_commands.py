@@ -5,12 +5,19 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
-from conftest import TINY, files
+import pytest
+from conftest import ROOT, TINY, files
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationKeyError
 from wandb_records import ENVIRONMENT, by_type
 
+from infer.cli import sweeps
 from infer.cli.jobs import read_jobs, read_sweep
+from infer.core.errors import UserError
 
 SHORT = ["students.sources=[distilled,random]", "students.seeds=1"]
 
@@ -90,14 +97,49 @@ def test_a_sweep_with_a_mistake_runs_nothing(command, tmp_path):
     done = command("distill.py", "-m", "output=/dev/null/x")
     assert done.returncode == 2
     assert done.stderr.startswith("error: /dev/null/x/sweeps/")
-    assert done.stderr.endswith(
-        "cannot be written (Not a directory); give another path, free space or choose another output=\n"
-    )
+    assert done.stderr.endswith("cannot be written (Not a directory); give another path or choose another output=\n")
     assert done.stderr.count("\n") == 1
     done = command("distill.py", "-m", f"output={tmp_path}", "ipc=3,ten")
     assert done.returncode == 2
     assert done.stderr == "error: ipc=ten: must be a whole number between 1 and 1000000\n"
     assert not (tmp_path / "distill").exists()
+
+
+def test_the_home_of_a_user_who_is_not_known_is_a_folder_of_that_name(tmp_path):
+    words = ["-m", "output=~nobody.here/x", "seed=0,1", "ipc=0"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "distill.py", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: 2 of 2 jobs failed")
+    assert [path.name for path in tmp_path.iterdir()] == ["~nobody.here"]
+
+
+@pytest.mark.parametrize("hook", ["on_multirun_start", "on_multirun_end"])
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (UserError("k=1: bad"), 2, "error: k=1: bad"),
+        (InterpolationKeyError("key 'k' not found"), 2, "error: key 'k' not found"),
+        (KeyError("k"), 1, "KeyError"),
+    ],
+)
+def test_an_error_of_the_table_ends_the_command(monkeypatch, tmp_path, capsys, hook, error, code, says):
+    def broken(*_):
+        raise error
+
+    monkeypatch.setenv("INFER_SWEEP", str(tmp_path))
+    monkeypatch.setattr(sweeps, "digest", broken)
+    monkeypatch.setattr(sweeps, "_failures", broken)
+    config = OmegaConf.create(
+        {"output": "x", "hydra": {"overrides": {"task": [], "hydra": []}, "runtime": {"choices": {}}, "sweeper": {}}}
+    )
+    table = sweeps.SweepTable()
+    table.grouped = False
+    with pytest.raises(SystemExit) as ended:
+        getattr(table, hook)(config)
+    assert ended.value.code == code
+    assert says in capsys.readouterr().err
 
 
 def table(output: Path) -> list[dict[str, str]]:

@@ -127,7 +127,7 @@ OUTSIDE = [
     ("sweep/s", EVERYWHERE + "hydra: {sweeper: {params: {+hydra.x: '1'}}}", "+hydra.x=1: unknown"),
     ("sweep/s", EVERYWHERE + "hydra: {sweeper: {params: {ipc: '${oc.env:A}'}}}", "ipc=${oc.env:A}: a file refers to"),
     ("sweep/s", EVERYWHERE + "hydra: {sweeper: {_target_: os.system}}", "hydra.sweeper._target_: a file sets options"),
-    ("sweep/s", EVERYWHERE + "hydra: {sweeper: {params: {ipc: [1, 2]}}}", "hydra.sweeper.params.ipc=[1, 2]: give the"),
+    ("sweep/s", EVERYWHERE + "hydra: {sweeper: {params: {ipc: [1, 2]}}}", "hydra.sweeper.params.ipc=[1,2]: give the"),
     ("trainer/t", EVERYWHERE + "ipc: 3", "ipc=3: a file of trainer= sets trainer; give ipc in the command"),
 ]
 

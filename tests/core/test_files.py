@@ -1,5 +1,6 @@
 """Files on disk: whole or absent, no litter, names that are folders everywhere, records that are checked."""
 
+import errno
 import os
 import platform
 import subprocess
@@ -12,7 +13,16 @@ import pytest
 from pydantic import BaseModel
 
 import infer
-from infer.core.files import digest, file_digest, find_folder, read_json, reserve_folder, sweep_temporaries, write_bytes
+from infer.core.files import (
+    digest,
+    exclusive_lock,
+    file_digest,
+    find_folder,
+    read_json,
+    reserve_folder,
+    sweep_temporaries,
+    write_bytes,
+)
 from infer.core.folder_names import folder_name
 from infer.core.records import changed_file, digests, read_record
 
@@ -40,9 +50,34 @@ def test_a_folder_in_place_of_a_file_is_told_and_stays_clean(tmp_path):
     with pytest.raises(infer.UserError, match="sets: is a folder, not a file; give the path of a file"):
         write_bytes(tmp_path / "sets", b"x")
     (tmp_path / "file").touch()
-    with pytest.raises(infer.UserError, match=r"file/a: cannot be written \(.*\); give another path, free space or"):
+    with pytest.raises(infer.UserError, match=r"file/a: cannot be written \(.*\); give another path or choose"):
         write_bytes(tmp_path / "file" / "a", b"x")
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [
+        (errno.ENOSPC, "free space, give another path or"),
+        (errno.EDQUOT, "free space, give another path or"),
+        (errno.EFBIG, "allow larger files (ulimit -f), give another path or"),
+        (errno.EACCES, "ask for the right to write there, give another path or"),
+        (errno.EROFS, "give another path or"),
+        (errno.EIO, "give another path or"),
+    ],
+)
+def test_the_cure_is_that_of_the_reason(tmp_path, monkeypatch, number, cure):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(infer.UserError) as written:
+        write_bytes(tmp_path / "a", b"x")
+    with pytest.raises(infer.UserError) as locked, exclusive_lock(tmp_path / "b", "work"):
+        pass
+    reason = f"({os.strerror(number)}); {cure} choose another output="
+    assert str(written.value) == f"{tmp_path / 'a'}: cannot be written {reason}"
+    assert str(locked.value) == f"{tmp_path / 'b'}: cannot be locked {reason}"
 
 
 def test_an_interrupted_write_leaves_the_old_content_and_no_temporary_file(tmp_path, monkeypatch):

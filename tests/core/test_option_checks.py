@@ -1,12 +1,14 @@
 """Checks of option objects, and copies with other values."""
 
 import copy
+import json
 from dataclasses import FrozenInstanceError, asdict, dataclass, field
 from typing import Annotated, Any
 
+import numpy as np
 import pytest
 
-from infer.core.checks import Choice, Range, check, expected, fits, hint_at, replaced
+from infer.core.checks import Choice, Range, check, check_value, expected, fits, hint_at, replaced
 from infer.core.errors import UserError, choices, message_in, shown
 from infer.core.options import BudgetOptions, LabelOptions, MixingOptions, UFCOptions
 from infer.data import DatasetOptions
@@ -96,12 +98,15 @@ def refusal(options, at: str = "") -> str:
         (TrainerOptions(devices=0), "k.devices=0: must lie between 1 and 4096"),
         (StudentOptions(steps=10), "k.epochs=400 and k.steps=10: give one of them, and null for the other"),
         (StudentOptions(epochs=None), "k.epochs=null and k.steps=null: give one of them"),
+        (UFCOptions(steps=np.int64(0)), "k.steps=0: must lie between 1 and 10000000"),
+        (UFCOptions(steps=np.float32(2)), "k.steps=2.0: must be a whole number"),
+        (UFCOptions(lr=np.float32("nan")), "k.lr=nan: must be a number between"),
         (StudentOptions(epochs=-1), "k.epochs or steps=-1: must lie between 1 and 100000000"),
         (InputOptions(mixing=MixingOptions(alpha=0.0)), "k.mixing.alpha=0.0: must lie between 0.001 and 1000.0"),
         (RecipeOptions(ufc=UFCOptions(steps=0)), "k.ufc.steps=0: must lie between 1 and"),
-        (DatasetOptions(root="x", mean=[0.5, 0.5], std=[0.2, 0.2]), "k.mean=[0.5, 0.5]: give mean and std a value"),
-        (DatasetOptions(root="x", mean=[0.5, 2.0, 0.5]), "k.mean=[0.5, 2.0, 0.5]: must lie between 0 and 1"),
-        (DatasetOptions(root="x", std=[0.5, float("nan"), 0.5]), "k.std=[0.5, nan, 0.5]: must be a number between"),
+        (DatasetOptions(root="x", mean=[0.5, 0.5], std=[0.2, 0.2]), "k.mean=[0.5,0.5]: give mean and std a value"),
+        (DatasetOptions(root="x", mean=[0.5, 2.0, 0.5]), "k.mean=[0.5,2.0,0.5]: must lie between 0 and 1"),
+        (DatasetOptions(root="x", std=[0.5, float("nan"), 0.5]), "k.std=[0.5,nan,0.5]: must be a number between"),
     ],
 )
 def test_a_value_out_of_its_range_or_choices_is_refused_in_one_line(options, message):
@@ -109,9 +114,7 @@ def test_a_value_out_of_its_range_or_choices_is_refused_in_one_line(options, mes
 
 
 def test_a_value_is_shown_as_a_user_types_it_in_one_short_line():
-    assert (
-        shown([None, True, (False,), {"a": None, "b": [1.5, "x"]}]) == "[null, true, [false], {a: null, b: [1.5, x]}]"
-    )
+    assert shown([None, True, (False,), {"a": None, "b": [1.5, "x"]}]) == "[null,true,[false],{a: null, b: [1.5,x]}]"
     assert shown("two\nlines\x1b[2J\ud800") == "two\\nlines\\x1b[2J\\ud800"
     assert shown("x" * 201) == "x" * 60 + "..."
     assert str(choices("k", None, [])) == "k=null: unknown; there is none to choose"
@@ -133,6 +136,26 @@ def test_values_at_the_ends_of_a_range_and_none_are_taken():
     check(BudgetOptions(quality=0))
     check(BudgetOptions(quality=100))
     check(BaseOptions(dataset=DatasetOptions(root="folder")))
+
+
+def test_numbers_of_numpy_become_pythons():
+    data = DatasetOptions(root="x", image_size=np.int16(32), mean=[np.float32(0.5)] * 3, std=(0.25, 0.25, 0.25))
+    options = DistillOptions(
+        dataset=data,
+        ipc=np.int64(5),
+        seed=np.uint8(7),
+        published={"resnet18": np.float64(50)},
+        recipe=RecipeOptions(ufc=UFCOptions(lr=np.float32(0.5), jitter=np.int32(2))),
+    )
+    check(options)
+    kept = json.loads(json.dumps(asdict(options)))  # which refuses the numbers of numpy
+    assert (kept["ipc"], kept["seed"], kept["published"]) == (5, 7, {"resnet18": 50.0})
+    assert (kept["dataset"]["image_size"], kept["dataset"]["mean"]) == (32, [0.5] * 3)
+    assert (kept["recipe"]["ufc"]["lr"], kept["recipe"]["ufc"]["jitter"]) == (0.5, 2)
+    assert options.dataset.std is data.std
+    assert [type(check_value("k", value, int | None)) for value in (np.int64(3), 3)] == [int, int]
+    changed = replaced(DistillOptions(), {"ipc": np.int64(3), "recipe.ufc.lr": np.int64(1)})
+    assert (type(changed.ipc), type(changed.recipe.ufc.lr)) == (int, float)
 
 
 @dataclass(frozen=True)

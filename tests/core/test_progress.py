@@ -74,6 +74,31 @@ def test_stages_are_numbered_within_their_block(caplog):
     assert messages(caplog) == ["[1/2] Training a", "Part of it", "[2/2] Labelling", "Outside"]
 
 
+def test_the_number_of_stages_can_change_on_the_way(caplog):
+    with caplog.at_level(logging.INFO, "infer"), progress.stages(9):
+        progress.stage("Choosing")
+        progress.stages_left(1)
+        with progress.unnumbered():
+            progress.stages_left(5)
+        progress.stage("Labelling")
+    assert messages(caplog) == ["[1/9] Choosing", "[2/2] Labelling"]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("variable", ["RANK", "SLURM_PROCID"])
+def test_the_first_of_several_processes_shows_progress_alone(monkeypatch, caplog, capsys, clock, terminal, variable):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setenv(variable, "1")
+    with caplog.at_level(logging.INFO, "infer"), progress.reporting(True):
+        assert not progress.is_shown()
+        assert list(progress.track(range(12), "labels")) == list(range(12))
+    assert not caplog.records
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv(variable, "0")
+    with progress.reporting(True):
+        assert progress.is_shown()
+
+
 RUN = [Piece("teacher a", "a", 1000), Piece("teacher b", "b", 1000), Piece("student a", "a", 400)]
 
 
@@ -88,6 +113,15 @@ def test_the_time_left_of_a_run_follows_from_the_pieces_that_are_done():
     run.finish("student a", 8)
     assert run.left("student a", 0.5, 4) == pytest.approx(4)  # the second of that title
     assert run.left("labels of another set", 0.5, 1) is None
+
+
+def test_pieces_that_are_planned_again_keep_the_speeds():
+    run = Forecast([*RUN, Piece("student a", "a", 400)])
+    run.finish("teacher a", 20)
+    run.replan([Piece("labels", "labels", 100), Piece("student a", "a", 500)])
+    assert run.left("labels", 0, 0) == pytest.approx(2 + 10)
+    run.finish("labels", 100)
+    assert run.left("student a", 0, 0) == pytest.approx(10)  # labels have a speed of their own
 
 
 def test_pieces_that_are_found_done_take_no_time():
@@ -146,6 +180,49 @@ def test_a_bar_keeps_to_one_line(columns, title):
     assert drawn.count("\x1b[1A") <= 1  # where the bar is taken away
     assert columns < 80 or any("left (run: " in line for line in bars)
     assert any("loss 0.123" in line for line in bars) == (columns >= 100)
+
+
+STOPPED = """
+import os, signal, sys
+import numpy as np, torch
+import infer
+import infer.core.progress
+from infer.models.teacher import TeacherModule
+from infer.training.options import TrainerOptions
+steps = TeacherModule.training_step
+def stopped(module, *given):
+    if module.trainer.global_step == 2:
+        os.kill(os.getpid(), signal.SIGINT) if sys.argv[1] == "Ctrl-C" else exec("raise ValueError('a mistake')")
+    return steps(module, *given)
+TeacherModule.training_step = stopped
+images, labels = np.zeros((64, 1, 8, 8), np.uint8), np.arange(64) % 4
+data = infer.Splits.from_arrays(images, labels, images, labels)
+options = TrainerOptions(accelerator="cpu")
+try:
+    infer.train_teachers(data, ["convnet_narrow"], epochs=9, trainer=options, progress=True)
+except (KeyboardInterrupt, ValueError) as error:
+    print("ended by", type(error).__name__)
+    assert infer.core.progress.is_shown() is False
+    os._exit(0)  # before anything cleans up
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
+@pytest.mark.parametrize(("why", "error"), [("Ctrl-C", "KeyboardInterrupt"), ("a mistake", "ValueError")])
+def test_a_bar_that_is_stopped_gives_the_cursor_back(why, error):
+    import pty
+
+    reading, terminal = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "80", "LINES": "24", "TERM": "xterm", "PYTHONUNBUFFERED": "1"}
+    words = [sys.executable, "-c", STOPPED, why]
+    subprocess.run(words, cwd=ROOT, stdout=terminal, env=environment, check=True, timeout=100)
+    os.close(terminal)
+    found = b""
+    while chunk := _read(reading):
+        found += chunk
+    drawn, ended, _ = found.decode().partition(f"ended by {error}")
+    assert ended, drawn
+    assert drawn.count("\x1b[?25l") == drawn.count("\x1b[?25h") == 1
 
 
 def _read(terminal: int) -> bytes:

@@ -149,8 +149,11 @@ def test_folders_and_pictures_of_no_part_or_class_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("places", "says"),
     [
-        (["Train/a/0.png", "training/b/0.png", "test/a/0.png"], "Train/ and training/ mean the same part"),
-        (["test/a/0.png", "test/b/0.png", "c/0.png"], "test/ has class folders, but there is no train/; add"),
+        (
+            ["Train/a/0.png", "training/b/0.png", "test/a/0.png"],
+            "mean the same part of the data; keep one, or rename th",
+        ),
+        (["test/a/0.png", "test/b/0.png", "c/0.png"], "is no train/; add train/<class>/, or rename test/ wh"),
         (["train/0.png", "bus/0.png"], "train/ has no class folders; put its pictures into train/<class>/, or"),
         (["train/0.png", "test/0.png"], "train/ has no class folders; put its pictures into train/<class>/, or"),
         (["good/train/0.png", "good/test/0.png", "bad/train/0.png", "bad/test/0.png"], "bad/, good/ and so on hold"),
@@ -162,6 +165,7 @@ def test_folders_and_pictures_of_no_part_or_class_are_told(tmp_path):
         ),
         (["train_images/0.png", "test_images/0.png"], "train_images/ and test_images/ look like parts of the data and"),
         (["trainset/a/0.png", "valset/b/0.png"], "trainset/ and valset/ look like parts of the data and not like cl"),
+        (["test/0.png", "valid/0.png", "invalid/0.png"], "into them; or rename them, where they are classes"),
         (["test/0.png", "valid/0.png"], "test/ and valid/ look like parts of the data and not like classes; call such"),
         (["data/train/a/0.png", "data/test/a/0.png", "more/0.png"], "data/ holds train/ and test/, so it is no class"),
         (["x/y/tr_train/0.png", "x/y/tr_val/0.png", "more/0.png"], "x/ holds tr_train/ and tr_val/, so it is no class"),

@@ -114,3 +114,15 @@ def test_a_read_only_output_is_one_line_before_any_training(tmp_path):
     )
     assert not [other for other in before if "raining" in other or "error" in other], printed
     assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_a_finished_run_that_nobody_may_write_to_says_so_in_one_line(tmp_path):
+    output = tmp_path / "outputs"
+    shutil.copytree(undisturbed()[0], output)
+    with read_only(output):
+        status, line = told(output)
+    assert status == 2
+    assert re.match(
+        rf"error: {output}/\S+: cannot be locked \((Read-only|Permission).*choose another output=$", line
+    ), line
+    assert "free space" not in line

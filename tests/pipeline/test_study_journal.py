@@ -56,9 +56,7 @@ def test_a_full_disk_is_one_line_and_the_study_goes_on_with_room(tmp_path):
             with pytest.raises(infer.UserError) as told:  # noqa: PT012
                 for _ in range(100):
                     begun.tell(begun.ask({"x": optuna.distributions.FloatDistribution(0, 1)}), 1)
-        assert str(told.value) == (
-            f"{journal}: cannot be written ({disk.reason}); free space or choose another output="
-        )
+        assert str(told.value).startswith(f"{journal}: cannot be written ({disk.reason}); ")
         held = len(study(journal).trials)
         assert 0 < held < 100
         assert len(tried(journal, 1).trials) == held + 1

@@ -82,7 +82,7 @@ def test_a_full_disk_is_one_line(folder, monkeypatch):
 
     monkeypatch.setattr(tracking, "WandbLogger", full)
     with (
-        pytest.raises(UserError, match=rf"^{folder}: No space left on device; free space or choose another output=$"),
+        pytest.raises(UserError, match=rf"^{folder}: cannot be written \(No space left on device\); free space, give"),
         tracking.loggers({"wandb": {}}, folder, "name", "distill", [], {}),
     ):
         pass

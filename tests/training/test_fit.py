@@ -1,6 +1,8 @@
 """Fits that stop and resume, with one process and with two."""
 
 import csv
+import errno
+import os
 import subprocess
 import sys
 from functools import partial
@@ -12,6 +14,7 @@ import torch
 from compensator_fits import ONE, STEPS, TWO, fitted, identity, module, problem
 
 from infer.core import ufc
+from infer.core.errors import UserError
 from infer.core.options import AugmentOptions, UFCOptions
 from infer.core.ufc import STEP, compose, normalise, quantise
 from infer.data.batches import Indices, in_order, loader
@@ -150,6 +153,59 @@ def test_another_process_of_the_job_may_delete_the_damaged_checkpoint_first(tmp_
 
     monkeypatch.setattr(torch, "load", deleted)
     assert torch.equal(resumed(tmp_path, ONE), unbroken)
+
+
+NO_MEMORY = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError(NO_MEMORY)], ids=["Python", "torch"])
+def test_too_little_memory_for_a_checkpoint_does_not_delete_it(tmp_path, unbroken, monkeypatch, error):
+    break_off(tmp_path, ONE)
+    whole = (tmp_path / "u.ckpt").read_bytes()
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(MemoryError):
+        fitted(module(), tmp_path)
+    assert (tmp_path / "u.ckpt").read_bytes() == whole
+    monkeypatch.undo()
+    assert torch.equal(resumed(tmp_path, ONE), unbroken)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file whose reading is an error of the disk")
+def test_a_checkpoint_that_the_disk_does_not_give_is_not_deleted(tmp_path):
+    (tmp_path / "u.ckpt").symlink_to("/proc/self/mem")
+    with pytest.raises(UserError) as told:
+        fitted(module(), tmp_path)
+    assert str(told.value) == (
+        f"{tmp_path}/u.ckpt: cannot be read (Input/output error); remove it or choose another output="
+    )
+    assert (tmp_path / "u.ckpt").is_symlink()
+
+
+def fit_that_fails(folder: Path, error: OSError) -> None:
+    def fail(_: int) -> torch.Tensor:
+        raise error
+
+    fit(module(), loader(Indices(), fail, STEPS), 0, folder, "u", ONE)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS])
+def test_a_disk_that_refuses_a_file_is_told_with_the_folder_and_the_cure(tmp_path, number):
+    with pytest.raises(UserError) as told:
+        fit_that_fails(tmp_path, OSError(number, os.strerror(number)))
+    line = str(told.value)
+    assert line.startswith(f"{tmp_path}: cannot be written ({os.strerror(number)}); ")
+    assert ("free space" in line) == (number in (errno.ENOSPC, errno.EDQUOT))
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), TimeoutError("late"), OSError(errno.EIO, "I/O")])
+def test_other_errors_of_the_system_are_not_told_as_those_of_the_disk(tmp_path, error):
+    with pytest.raises(OSError, match=str(error.args[-1])) as told:
+        fit_that_fails(tmp_path, error)
+    assert told.value is error
 
 
 def test_a_full_disk_ends_a_fit_in_one_line(tmp_path):

@@ -112,9 +112,12 @@ def test_columns_grow_and_other_stages_stay_as_they_are(tmp_path):
     first.log_metrics({"loss": torch.tensor(0.5)}, step=0)
     first.log_metrics({"accuracy": 0.1}, step=1)
     first.finalize("success")
-    second = MetricsFile(tmp_path, 'two, "quoted"', {4: {"more": 2.0}})
+    second = MetricsFile(tmp_path, 'two, "quoted"')
+    second.log_metrics({"more": 2.0}, step=4)
     second.write()
-    MetricsFile(tmp_path, "one", {0: {"loss": 0.5}}).write()  # resumed after its first step
+    resumed = MetricsFile(tmp_path, "one")
+    resumed.rows = {0: {"loss": 0.5}}  # of its checkpoint
+    resumed.write()
     assert (tmp_path / "metrics.csv").read_text() == ('stage,step,loss,more\n"two, ""quoted""",4,,2.0\none,0,0.5,\n')
 
 

@@ -88,6 +88,34 @@ with context.lock(folder / ".lock", "work"):
     assert one.stdout == two.stdout == "10 None\n"
 
 
+def test_all_resume_where_the_first_does(processes):
+    """The second process does not read the checkpoint itself: it might find another, or none."""
+    done = processes(
+        f"""
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import infer.training.fit as fits
+from compensator_fits import ONE, fitted, module
+from test_fit import break_off
+if rank == 0:
+    (folder / "whole").mkdir()
+    whole = fitted(module(), folder / "whole", ONE)
+    break_off(folder, ONE)
+context.from_first("the start", lambda: None)
+if rank == 1:
+    fits.read_checkpoint = lambda *_: None
+seeds, begin = [], fits.SeededSteps.on_train_batch_start
+def noted(self, trainer, *more):
+    seeds.append(trainer.global_step)
+    begin(self, trainer, *more)
+fits.SeededSteps.on_train_batch_start = noted
+u = fitted(module(), folder, context.trainer)
+same = rank == 1 or torch.allclose(u, whole, rtol=1e-3, atol=1e-3)
+print(seeds[0] >= 8, same)
+"""
+    )
+    assert [each.stdout for each in done] == ["True True\n"] * 2, done[0].stderr + done[1].stderr
+
+
 ENDS = {
     "the first raises": ('if rank == 0: fails()\nwith context.lock(folder / "b", "b"): pass', 0),
     "the second raises": ('if rank == 1: fails()\nwith context.lock(folder / "b", "b"): pass', 1),

@@ -122,3 +122,27 @@ def test_a_process_that_dies_ends_the_run_and_the_next_start_resumes_it(tmp_path
         for process in (*psutil.Process(again.pid).children(recursive=True), again):
             process.kill()
         again.wait()
+
+
+SPAWNED = """
+import numpy as np
+import infer
+from infer.core import progress
+from infer.training.options import TrainerOptions
+progress._EVERY = 0.0
+if __name__ == "__main__":
+    images, labels = np.zeros((64, 1, 8, 8), np.uint8), np.arange(64) % 4
+    data = infer.Splits.from_arrays(images, labels, images, labels)
+    two = TrainerOptions(accelerator="cpu", devices=2, strategy="ddp_spawn")
+    infer.train_teachers(data, ["convnet_narrow"], epochs=3, trainer=two, progress=True)
+"""
+
+
+def test_spawned_processes_report_once_without_the_advice_of_lightning(command, tmp_path):
+    (tmp_path / "script.py").write_text(SPAWNED)
+    done = command(str(tmp_path / "script.py"))
+    assert done.returncode == 0, done.stderr
+    for step in (1, 2, 3):
+        assert done.stdout.count(f"teacher convnet_narrow: step {step} of 3, about ") == 1
+    assert "distributed_backend" not in done.stdout + done.stderr
+    assert "Trainer.fit" not in done.stdout + done.stderr
