@@ -121,7 +121,7 @@ infer.train_teachers(data, ["convnet_narrow"], epochs=1, progress={})
     for progress in (False, True):
         words = [sys.executable, "-c", code.replace("{}", str(progress))]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600, check=True)
-        assert ("Training teacher convnet_narrow (1 epochs" in done.stdout) == progress
+        assert ("Training teacher convnet_narrow (1 epoch of 1 step)" in done.stdout) == progress
         assert not done.stderr
 
 
