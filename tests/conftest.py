@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,15 @@ TINY = [
 def files(folder: Path) -> list[Path]:
     """The distilled sets below ``folder``."""
     return sorted(folder.rglob("distilled.safetensors"))
+
+
+def await_file(process: subprocess.Popen, folder: Path, pattern: str, seconds: float = 120) -> None:
+    """Wait until a running process has written a file below ``folder``; it fails where the process ends before."""
+    deadline = time.time() + seconds
+    while not list(folder.rglob(pattern)):
+        assert process.poll() is None, process.communicate()
+        assert time.time() < deadline
+        time.sleep(0.001)
 
 
 @pytest.fixture

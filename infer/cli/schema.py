@@ -23,6 +23,7 @@ from infer.cli.keys import CONF, OPTIONS
 from infer.cli.words import quoted
 from infer.core.checks import check
 from infer.core.errors import UserError, choices
+from infer.data.options import no_such_folder
 from infer.models.options import BackboneOptions, require_known
 from infer.pipeline.options import BaseOptions, TrainOptions
 
@@ -121,10 +122,7 @@ def require_places(options: BaseOptions) -> None:
     """Raise :class:`UserError` where a folder or file to read is missing, before the seconds of importing torch."""
     root = options.dataset.root
     if root is not None and not Path(root).is_dir():
-        raise UserError(
-            f"dataset.root={root}: no such folder; give one with a folder of pictures for each class, or with "
-            "train/<class>/ and test/<class>/"
-        )
+        raise no_such_folder("dataset.root", root)
     if isinstance(options, TrainOptions) and options.source.kind == "distilled":
         path = str(options.source.path)
         if not path.startswith("wandb:") and not Path(path).is_file():

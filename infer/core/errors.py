@@ -37,9 +37,17 @@ def shown(value: object) -> str:
     >>> shown([0.5, "a\nb"])
     '[0.5,a\\nb]'
     """
-    text = typed(value)
-    plain = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    plain = escaped(typed(value))
     return plain if len(plain) <= _LONGEST else f"{plain[:_CUT]}..."
+
+
+def escaped(text: str) -> str:
+    r"""Return ``text`` in one line that every terminal takes.
+
+    >>> escaped("a\nb")
+    'a\\nb'
+    """
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def message_in(traceback: str) -> str | None:

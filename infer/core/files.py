@@ -85,6 +85,15 @@ def refused(path: Path, error: OSError, what: str = "written") -> UserError:
     )
 
 
+def unreadable(path: Path, reason: object) -> UserError:
+    """Return the error for a file of a run that is damaged, or that the system does not give.
+
+    >>> print(unreadable(Path("a"), "Permission denied"))
+    a: cannot be read (Permission denied); remove it or choose another output=
+    """
+    return UserError(f"{path}: cannot be read ({reason}); remove it or choose another output=")
+
+
 def temporary_path(path: Path) -> Path:
     """Return the path beside ``path`` of what this process writes before it is renamed to ``path``."""
     return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
@@ -135,7 +144,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it or choose another output=") from error
+        raise unreadable(path, error) from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -12,8 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from infer.core.errors import UserError
-from infer.core.files import file_digest
+from infer.core.files import file_digest, unreadable
 
 log = logging.getLogger("infer")
 
@@ -40,7 +39,7 @@ def read_record(path: Path, kind: type[BaseModel], consequence: str) -> dict[str
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); remove it or choose another output=") from error
+        raise unreadable(path, error.strerror) from error
     except _NotFiniteError as error:
         log.warning("%s: has the number %s, which is not finite; %s", path, error, consequence)
         return None

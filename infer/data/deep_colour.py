@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    FILLORDER,
+    PHOTOMETRIC_INTERPRETATION,
+    PLANAR_CONFIGURATION,
+    TiffImageFile,
+)
 
 from infer.core.images import PictureError, open_image, raw_mode, turn_upright
-
-_PLANAR, _BITS, _FILL_ORDER, _POLARITY = 284, 258, 266, 262
-"""Tags of TIFF: PlanarConfiguration, BitsPerSample, FillOrder, PhotometricInterpretation."""
 
 _DEEP = re.compile("(LA|RGB[AXa]?|CMYK|R);16([BLN])")
 """Names of 16-bit colours; ``R`` begins a TIFF that has a plane for each channel."""
@@ -53,9 +56,13 @@ def mend_planes(picture: ImageFile) -> None:
     if not isinstance(picture, TiffImageFile) or not picture.tile or picture.tile[0].codec_name != "raw":
         return
     tags = picture.tag_v2
-    if tags.get(_PLANAR, 1) == 1:
+    if tags.get(PLANAR_CONFIGURATION, 1) == 1:
         return
-    bits, polarity, in_order = set(tags.get(_BITS, (1,))), tags.get(_POLARITY), tags.get(_FILL_ORDER, 1) == 1
+    bits, polarity, in_order = (
+        set(tags.get(BITSPERSAMPLE, (1,))),
+        tags.get(PHOTOMETRIC_INTERPRETATION),
+        tags.get(FILLORDER, 1) == 1,
+    )
     channels = [raw_mode(picture, number) for number in range(len(picture.tile))]  # Pillow keeps their first letters
     plain = bits == {8} and (len(set(channels)) > 1 or polarity in (1, 3))
     if in_order and (plain or (bits == {1} and polarity == 1)):
@@ -95,7 +102,7 @@ def low_bytes(file: Path, tags: Mapping[int, Any], as_raw: bool) -> Image.Image:
         match = _DEEP.fullmatch(raw_mode(again))
         assert match
         mode, order = match.groups()
-        if mode == "RGBa" or (tags.get(_PLANAR, 1) != 1 and again.tile[0].codec_name != "raw"):
+        if mode == "RGBa" or (tags.get(PLANAR_CONFIGURATION, 1) != 1 and again.tile[0].codec_name != "raw"):
             kind = "multiplied by their alpha" if mode == "RGBa" else "in compressed planes"
             raise PictureError(f"16-bit colours {kind}, of which Pillow gives 8 bits: the range cannot be chosen")
         if mode == "LA":  # Pillow knows one order only, but the four bytes of a pixel are the channels of another mode

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from infer.core.errors import UserError
 from infer.core.progress import counted
 from infer.data.class_folders import PART_NAMES, is_picture, require_classes
+from infer.data.options import no_such_folder
 from infer.data.walk import NO_PICTURES, Kind, Walk, printable
 
 _TABLE = "val_annotations.txt"
@@ -50,10 +51,7 @@ def find_layout(root: Path) -> Layout:
         UserError: if the folders cannot be told apart, or a class has no picture.
     """
     if not os.path.isdir(root):
-        raise UserError(
-            f"root={printable(root)}: no such folder; give one with a folder of pictures for each class, or with "
-            "train/<class>/ and test/<class>/"
-        )
+        raise no_such_folder("root", printable(root))
     walk = Walk(root)
     roots = _part_roots(walk)
     classes = walk.folders(roots["train"])

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT
 
 from infer.core.images import PictureError, raw_mode, turn_upright
 from infer.core.progress import counted
 from infer.data.deep_colour import Box, is_deep, low_bytes, mend_planes, read_as_raw, stated_by_netpbm, strips
 
-_BITS, _POLARITY, _SAMPLE_FORMAT = 258, 262, 339
 _LARGEST = (341, 281)
 _SMALLEST = 340
-"""Tags of TIFF: BitsPerSample, PhotometricInterpretation, SampleFormat, S- and MaxSampleValue, SMinSampleValue."""
+"""Tags of TIFF that Pillow has no name for: S- and MaxSampleValue, SMinSampleValue."""
 
 _SOURCES = ("depth", "file", "container", "folder")
 _WHITE_IS_ZERO, _SIGNED = 0, 2
@@ -87,7 +87,7 @@ def to_eight_bits(picture: ImageFile, file: Path, depth: int | None) -> tuple[Im
         return _from_deep_colour(picture, file, tags, stated, depth)
     if maximum is not None:
         return _from_netpbm(picture, maximum, depth)
-    if picture.mode[0] in "IF" or (picture.mode == "L" and _tag(tags, _SAMPLE_FORMAT, 1) == _SIGNED):
+    if picture.mode[0] in "IF" or (picture.mode == "L" and _tag(tags, SAMPLEFORMAT, 1) == _SIGNED):
         return _from_numbers(picture, raw, tags, depth)
     return _from_bytes(picture, raw, tags, depth)
 
@@ -173,7 +173,7 @@ def _scaled(values: np.ndarray, levels: Levels, tags: Mapping[int, Any]) -> np.n
     """Scale ``values`` to uint8, in which white is 255."""
     scaled = (values.astype(np.float32) - np.float32(levels.low)) * np.float32(255 / (levels.full - levels.low))
     scaled = scaled.round().clip(0, 255).astype(np.uint8)
-    return 255 - scaled if _tag(tags, _POLARITY, 1) == _WHITE_IS_ZERO else scaled
+    return 255 - scaled if _tag(tags, PHOTOMETRIC_INTERPRETATION, 1) == _WHITE_IS_ZERO else scaled
 
 
 def _ends(parts: Iterable[np.ndarray]) -> tuple[float, float]:
@@ -190,7 +190,7 @@ def _from_numbers(
     kept = np.asarray(picture.crop((0, 0, 1, 1))).dtype
     if picture.mode == "L":
         kept, bits = np.dtype(np.int8), 8
-    elif picture.mode == "I" and bits == 32 and _tag(tags, _SAMPLE_FORMAT, 1) != _SIGNED:
+    elif picture.mode == "I" and bits == 32 and _tag(tags, SAMPLEFORMAT, 1) != _SIGNED:
         kept = np.dtype(np.uint32)
     ends = _ends(values.view(kept) for _, (values,) in strips(picture))
     levels = _levels(ends, kept.kind, 32 if picture.mode == "F" else bits, _stated(tags), depth)
@@ -251,14 +251,18 @@ def _from_bytes(
     picture: Image.Image, raw: str, tags: Mapping[int, Any], depth: int | None
 ) -> tuple[Image.Image, Levels | None]:
     """Scale grey or coloured pictures of 8 bits whose range is smaller; Pillow scales fewer bits and inverts."""
-    bits = _tag(tags, _BITS, int(raw[2:]) if raw in ("L;2", "L;4") else 8)
+    bits = _tag(tags, BITSPERSAMPLE, int(raw[2:]) if raw in ("L;2", "L;4") else 8)
     if bits < 8 and isinstance(key := picture.info.get("transparency"), int) and picture.mode == "L" and not tags:
         picture.info["transparency"] = key * 255 // (2**bits - 1)  # the pixels are scaled, but not their key
-    if bits != 8 or picture.mode not in ("L", "LA", "RGB", "RGBA") or _tag(tags, _POLARITY, 1) not in _GREY_OR_RGB:
+    if (
+        bits != 8
+        or picture.mode not in ("L", "LA", "RGB", "RGBA")
+        or _tag(tags, PHOTOMETRIC_INTERPRETATION, 1) not in _GREY_OR_RGB
+    ):
         return picture, None
     extrema = picture.getextrema()
     bands = [extrema] if isinstance(extrema[0], int | float) else extrema[: 3 if "RGB" in picture.mode else 1]
-    inverted = _tag(tags, _POLARITY, 1) == _WHITE_IS_ZERO
+    inverted = _tag(tags, PHOTOMETRIC_INTERPRETATION, 1) == _WHITE_IS_ZERO
     ends = np.array([255 - each if inverted else each for band in bands for each in band], np.uint8)
     levels = _levels((int(ends.min()), int(ends.max())), "u", 8, _stated(tags), depth)
     if levels.source == "container" or (levels.low, levels.full) == (0, 255):

@@ -86,6 +86,14 @@ class DatasetOptions:
             raise UserError(f"{at}root=null: give the folder of pictures, {at}root=<folder>")
 
 
+def no_such_folder(key: str, folder: str) -> UserError:
+    """Return the error for a folder of pictures that is not there."""
+    return UserError(
+        f"{key}={folder}: no such folder; give one with a folder of pictures for each class, or with train/<class>/ "
+        "and test/<class>/"
+    )
+
+
 def _is_colour(text: str) -> bool:
     """Return whether ``text`` is an opaque colour."""
     from PIL import ImageColor

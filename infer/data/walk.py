@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from infer.core.errors import escaped
+
 _SYSTEM = {
     *("__macosx", "icon\r", "desktop.ini", "thumbs.db", "ehthumbs.db", "$recycle.bin", "system volume information"),
     *("@eadir", "#recycle"),
@@ -142,5 +144,4 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 def printable(name: Path | str) -> str:
     """Return a name in one line that every terminal and file takes, whatever bytes it has."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return escaped(os.fsencode(name).decode("utf-8", "backslashreplace"))

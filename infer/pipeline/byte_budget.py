@@ -11,6 +11,7 @@ import torch
 
 from infer.core.budget import Split
 from infer.core.errors import UserError
+from infer.distilled.tensors import target_dtype
 from infer.methods.options import METHODS
 from infer.methods.proxy import ProxyModel
 from infer.methods.selection import Naturals
@@ -142,7 +143,7 @@ class ByteBudget:
         data, classes = self.source.context.data, self._classes
         rounds = count // classes * self._per_round
         soft = 2 * classes * (count + rounds * classes) if self.options.labels.kind == "static" else 0
-        return rounds * math.prod(data.train.shape) + (2 if classes > 256 else 1) * count + soft
+        return rounds * math.prod(data.train.shape) + target_dtype(classes).itemsize * count + soft
 
     def _search(self, room: int, proxy: ProxyModel | None) -> Compressed | None:
         source, method = self.source, self.options.method

@@ -77,7 +77,7 @@ class _MendingLock(JournalFileOpenLock):
 
 
 class _Journal(JournalFileBackend):
-    """A journal whose path is told where it cannot be written, as on a full disk."""
+    """A journal whose error names its path where it cannot be written, as on a full disk."""
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add lines."""

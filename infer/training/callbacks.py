@@ -164,8 +164,8 @@ def all_finite(values: Iterable[Mapping[str, Any]]) -> bool:
 class Stopwatch(Callback):
     """Measure the seconds of training, including those of earlier, stopped processes."""
 
-    def __init__(self, before: float = 0.0) -> None:
-        self.before = before
+    def __init__(self) -> None:
+        self.before = 0.0  # of the stage, where it is resumed
         self.started = time.perf_counter()
 
     @property

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from infer.core.errors import UserError
+from infer.core.files import unreadable
 from infer.training.callbacks import all_finite
 from infer.training.records import Seconds
 
@@ -56,8 +56,7 @@ def read_checkpoint(file: Path, module: LightningModule, trainer: Trainer) -> St
     except FileNotFoundError:
         return None
     except OSError as error:
-        said = error.strerror or error
-        raise UserError(f"{file}: cannot be read ({said}); remove it or choose another output=") from error
+        raise unreadable(file, error.strerror or error) from error
     try:
         found = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         stopped = Stopped.model_validate(found, strict=True)

@@ -14,8 +14,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from infer.core.errors import UserError
-from infer.core.files import write_bytes
+from infer.core.files import unreadable, write_bytes
 
 Rows = dict[int, dict[str, float]]
 """Metrics by name, by step."""
@@ -117,4 +116,4 @@ def _read(path: Path) -> list[dict[str, str]]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it or choose another output=") from error
+        raise unreadable(path, error) from error

@@ -5,13 +5,12 @@ import os
 import re
 import shutil
 import signal
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import TINY, files
+from conftest import TINY, await_file, files
 
 import infer
 
@@ -97,11 +96,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_file(start, tmp_path):
     stages = {"teacher.ckpt": signal.SIGINT, "compensators-*.ckpt": signal.SIGKILL, "student.ckpt": signal.SIGKILL}
     for stage, ending in stages.items():
         broken = begin("broken")
-        deadline = time.time() + 120
-        while not list((tmp_path / "broken").rglob(stage)):
-            assert broken.poll() is None, broken.communicate()[0]
-            assert time.time() < deadline
-            time.sleep(0.005)
+        await_file(broken, tmp_path / "broken", stage)
         os.kill(broken.pid, ending)
         output = broken.communicate()[0]
         assert ending == signal.SIGKILL or "the same command goes on" in output

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import TINY, files
+from conftest import TINY, await_file, files
 
 LINE = "error: {}; the same command goes on where this one stopped\n"
 STATUS = {signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -100,11 +100,7 @@ def test_a_command_that_starts_can_be_stopped(start, tmp_path, seconds):
 def test_a_fit_that_is_stopped_keeps_its_state_and_ends_its_processes(start, command, tmp_path, words):
     words = [*(word for word in WORDS if word != "trainer=cpu"), *(words or ["trainer=cpu"]), *LONG]
     process = start("distill.py", f"output={tmp_path}", *words)
-    deadline = time.time() + 120
-    while not list(tmp_path.rglob("teacher.ckpt")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.time() < deadline
-        time.sleep(0.01)
+    await_file(process, tmp_path, "teacher.ckpt")
     children = psutil.Process(process.pid).children(recursive=True)
     code, output = ended(process, signal.SIGTERM)
     assert code == 143

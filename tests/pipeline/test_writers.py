@@ -3,9 +3,8 @@
 import os
 import signal
 import subprocess
-import time
-from pathlib import Path
 
+from conftest import await_file
 from kill_runs import differences, state
 from tiny_runs import begin, require_whole, undisturbed
 
@@ -40,10 +39,7 @@ def test_a_process_that_waits_takes_over_from_one_that_is_killed(tmp_path):
     _, ends = undisturbed()
     holder = begin(tmp_path / "outputs")
     printed_until(holder, TRAINS)
-    deadline = time.time() + 60
-    while not list(Path(tmp_path).rglob("teacher.ckpt")):
-        assert time.time() < deadline
-        time.sleep(0.001)
+    await_file(holder, tmp_path, "teacher.ckpt", seconds=60)
     os.killpg(holder.pid, signal.SIGSTOP)  # it holds its locks, and comes no further
     waiting = begin(tmp_path / "outputs")
     printed_until(waiting, WAITS)

@@ -225,7 +225,7 @@ def test_the_checkpoint_of_another_network_is_not_resumed(whole_fit, tmp_path, c
 
 
 def assert_starts_again(whole: TeacherModule, content: object, folder: Path, caplog, reason: str) -> None:
-    """It is told in one line, and the stage ends as the unbroken one does."""
+    """One warning says why the checkpoint is not resumed, and the stage ends as the unbroken one does."""
     torch.save(content, folder / "teacher.ckpt")
     again = classifier("teacher", 1e-3, "adamw")
     with caplog.at_level(logging.WARNING, "infer"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from conftest import ROOT, TINY, files
+from conftest import ROOT, TINY, await_file, files
 from safetensors.torch import load_file
 
 from infer.core.sources import SOURCES
@@ -96,10 +96,7 @@ def test_a_process_that_dies_ends_the_run_and_the_next_start_resumes_it(tmp_path
     words = [sys.executable, "distill.py", f"output={tmp_path}", *words]
     running = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 240
-    while not list(tmp_path.rglob("compensators-*.ckpt")):
-        assert running.poll() is None, running.communicate()[1]
-        assert time.time() < deadline
-        time.sleep(0.05)
+    await_file(running, tmp_path, "compensators-*.ckpt", seconds=240)
     workers = psutil.Process(running.pid).children(recursive=True)
     victim = max((child for child in workers if "spawn_main" in " ".join(child.cmdline())), key=lambda c: c.pid)
     victim.kill()
