@@ -106,7 +106,7 @@ class StoredSet:
 
     def to_bytes(self) -> bytes:
         """Return the content of the file; the same set gives the same bytes."""
-        return _content(self._tensors, self._header)
+        return to_safetensors(self._tensors, metadata={"infer": self._header.text})
 
     @property
     def _header(self) -> Header:
@@ -143,15 +143,11 @@ class StoredSet:
             UserError: if the file cannot be written, or could not be read: its header or its tensors are none of a
                 distilled set.
         """
-        file, header, tensors = user_path(path), self._header, self._tensors
-        _require_readable(file, header, tensors, self.natural_targets)
-        content = _content(tensors, header)
+        file = user_path(path)
+        _require_readable(file, self._header, self._tensors, self.natural_targets)
+        content = self.to_bytes()
         write_bytes(file, content)
         return len(content)
-
-
-def _content(tensors: dict[str, Tensor], header: Header) -> bytes:
-    return to_safetensors(tensors, metadata={"infer": header.text})
 
 
 def _require_readable(file: Path, header: Header, tensors: Mapping[str, Tensor], targets: Tensor) -> None:
