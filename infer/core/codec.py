@@ -23,7 +23,9 @@ _SIDE = 4096
 """Longest side of a sheet in pixels: below the limits of the codecs; a sheet then takes some megabytes of memory."""
 
 
-def encode(images: Tensor, codec: str, quality: int) -> list[bytes]:
+def encode(
+    images: Tensor, codec: str, quality: int, speed: int | None = None, subsampling: str = "4:4:4"
+) -> list[bytes]:
     """Compress images into sheets.
 
     Tiles lie from left to right and from top to bottom. :func:`decode` shows what the compression loses.
@@ -32,6 +34,9 @@ def encode(images: Tensor, codec: str, quality: int) -> list[bytes]:
         images: uint8 [N, ch, H, W] with 1 or 3 channels.
         codec: ``"avif"``, ``"webp"`` or ``"jpeg"``.
         quality: quality setting of the codec, 0 to 100.
+        speed: effort of AVIF's encoder, 0 (slowest, fewest bytes) to 10; None is Pillow's default.
+        subsampling: resolution of the colours of AVIF and JPEG: ``"4:4:4"``, ``"4:2:2"`` or ``"4:2:0"``. Half of it is
+            visible in images of 32 pixels. Grey images have no colours.
 
     Returns:
         The content of one picture file per sheet.
@@ -40,10 +45,12 @@ def encode(images: Tensor, codec: str, quality: int) -> list[bytes]:
         OSError: if the installed Pillow lacks the codec.
     """
     options: dict[str, Any] = {}
-    if codec == "avif":  # subsampled colour is visible in images of 32 pixels
-        options["subsampling"] = "4:0:0" if images.shape[1] == 1 else "4:4:4"
+    if codec == "avif":
+        options["subsampling"] = "4:0:0" if images.shape[1] == 1 else subsampling
+        if speed is not None:
+            options["speed"] = speed
     if codec == "jpeg":
-        options |= {"optimize": True, "subsampling": "4:4:4"}
+        options |= {"optimize": True, "subsampling": subsampling}
     sheets = []
     for tiles in images.split(_tiles_per_sheet(images.shape[-2:])):
         buffer, pixels = io.BytesIO(), _sheet(tiles)

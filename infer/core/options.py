@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from infer.core.checks import Choice, Range
+from infer.core.errors import UserError
+
+SUBSAMPLINGS = Choice("4:4:4", "4:2:2", "4:2:0")
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,12 @@ class BudgetOptions:
     Args:
         by: ``images``: ipc counts stored images, without their labels (the paper); ``bytes``: the whole file
             takes no more bytes than ipc raw images of every class.
+        bytes: of the whole file, in place of those of ipc raw images of every class; None: by ipc.
         fill: spend the unused rest of a budget of images on further natural images.
         codec: of the natural images; None stores raw pixels.
         quality: the codec's own, 0 to 100.
+        speed: effort of AVIF's encoder, 0 (slowest, fewest bytes) to 10; None: Pillow's default, 6.
+        subsampling: resolution of the colours: ``4:4:4`` is full, ``4:2:0`` half in both directions; not of WebP.
         per_class: how classes share the natural images: equally, or by the (square root of) their number of pictures.
     """
 
@@ -47,6 +53,19 @@ class BudgetOptions:
     codec: Annotated[str | None, Choice("avif", "webp", "jpeg")] = None
     quality: Annotated[int, Range(0, 100)] = 50
     per_class: Annotated[str, Choice("uniform", "sqrt", "proportional")] = "uniform"
+    bytes: Annotated[int | None, Range(1, 10**12)] = field(default=None, metadata={"added": "0.3"})
+    speed: Annotated[int | None, Range(0, 10)] = field(default=None, metadata={"added": "0.3"})
+    subsampling: Annotated[str, SUBSAMPLINGS] = field(default="4:4:4", metadata={"added": "0.3"})
+
+    def check_together(self, at: str) -> None:
+        """Raise :class:`UserError` for a size of a file in a budget of images, and settings that a codec lacks."""
+        if self.bytes is not None and self.by != "bytes":
+            raise UserError(f"{at}bytes={self.bytes}: {at}by={self.by} counts images; choose {at}by=bytes")
+        if self.speed is not None and self.codec != "avif":
+            raise UserError(f"{at}speed={self.speed}: only avif has it, {at}codec={self.codec or 'null'} is chosen")
+        if self.subsampling != "4:4:4" and self.codec not in ("avif", "jpeg"):
+            has = f"avif and jpeg have it, {at}codec={self.codec or 'null'} is chosen"
+            raise UserError(f"{at}subsampling={self.subsampling}: only {has}")
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +21,23 @@ JPEG quality 60, or resized and back, differ in 18 or fewer in 19 of 20 cases.""
 _FIELDS, _LEVELS = 4, 12
 """The means of 4 x 4 fields of a picture differ by 12 of 255 levels at most, in each channel."""
 
-_ROWS, _PAIRS = 500, 5_000_000
-_NEIGHBOURS = 500
-"""A picture is compared with at most so many others that share a part of its hash, those of the next brightness."""
+_PARTS = 11
+"""Parts of a hash. Of hashes that differ in 20 bits, one part differs in a single bit or in none."""
+
+_ROWS, _NEIGHBOURS = 500, 20
+"""Pictures that are hashed at once, and those that one picture is compared with at most for each bit of its hash."""
+
+
+class _Features(NamedTuple):
+    """What pictures are compared by.
+
+    Args:
+        hashes: 256 bits of each picture, uint64 [N, 4].
+        levels: means of its fields, float32 [N, ch * 16].
+    """
+
+    hashes: np.ndarray
+    levels: np.ndarray
 
 
 def duplicate_groups(images: Tensor) -> Tensor:
@@ -37,14 +52,17 @@ def duplicate_groups(images: Tensor) -> Tensor:
     Returns:
         Group number of each picture, int64 [N].
     """
-    hashes, levels = _features(images)
+    found = _features(images)
+    bits = np.unpackbits(found.hashes.view(np.uint8), axis=1)
+    parts = [bits[:, number::_PARTS] for number in range(_PARTS)]  # each of waves of all lengths
+    keys = [part @ (1 << np.arange(part.shape[1])) for part in parts]
     groups = np.arange(len(images))
-    edges: list[tuple[np.ndarray, np.ndarray]] = []
-    for pairs in _near_pairs(hashes, levels):
-        edges.append(pairs)
-        if sum(len(one) for one, _ in edges) > _PAIRS:  # many pairs of few pictures, as of the frames of a film
-            groups, edges = _joined(groups, edges), []
-    return torch.from_numpy(_joined(groups, edges).astype(np.int64))
+    for number, field in enumerate(found.levels.T):
+        order = field.argsort(kind="stable")
+        for bit in range(number, bits.shape[1], found.levels.shape[1]):
+            without = keys[bit % _PARTS] & ~(1 << bit // _PARTS)
+            groups = _join_near(without, order, found, groups)
+    return torch.from_numpy(groups)
 
 
 def label_conflicts(parts: Sequence[Pictures]) -> list[list[tuple[int, int]]]:
@@ -65,44 +83,71 @@ def label_conflicts(parts: Sequence[Pictures]) -> list[list[tuple[int, int]]]:
     return list(conflicts.values())
 
 
-def _joined(groups: np.ndarray, edges: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Join the ``groups`` [N] whose pictures the ``edges`` connect."""
+def _join_near(keys: np.ndarray, order: np.ndarray, found: _Features, groups: np.ndarray) -> np.ndarray:
+    """Join the groups of near-duplicates that share a key, without comparing all pairs (Norouzi et al. 2012).
+
+    Pictures of one group are not compared, so that a thousand alike ones take about a thousand comparisons.
+
+    Args:
+        keys: part of the hash of each picture, int64 [N].
+        order: all pictures, int64 [N]. Each is compared with the next ones of its key in this order.
+        found: what they are compared by.
+        groups: group number of each picture, int64 [N].
+
+    Returns:
+        The groups after joining, int64 [N].
+    """
+    ranked = np.sort(keys[order] << 32 | np.arange(len(order)))  # by key, then by order
+    keys, shared = ranked >> 32, np.zeros(len(order), dtype=bool)
+    shared[1:] = keys[1:] == keys[:-1]
+    shared[:-1] |= shared[1:]
+    keys, order = np.append(keys[shared], -1), order[ranked[shared] & (2**32 - 1)]
+    own = np.append(groups[order], -1)
+    ends, first = _run_ends(own, keys), np.arange(len(order))
+    other = first + 1
+    while len(first):
+        other = np.where(own[other] == own[first], ends[other], other)
+        inside = (keys[other] == keys[first]) & (other - first <= _NEIGHBOURS)
+        first, other = first[inside], other[inside]
+        near = _near(found, order[first], order[other])
+        if near.any():
+            groups = _joined(groups, order[first[near]], order[other[near]])
+            own[:-1] = groups[order]
+            ends = _run_ends(own, keys)
+        other = other + 1
+    return groups
+
+
+def _run_ends(groups: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return for each position the next one with another group or another key, int64 [N]; N where there is none."""
+    starts = np.flatnonzero((groups[1:] != groups[:-1]) | (keys[1:] != keys[:-1])) + 1
+    return np.append(starts, len(keys)).repeat(np.diff(starts, prepend=0, append=len(keys)))
+
+
+def _near(found: _Features, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return which of the pairs ``one`` and ``other``, positions int64 [P], are near-duplicates, bool [P]."""
+    hashes, levels = found
+    near = np.bitwise_count(hashes[one] ^ hashes[other]).sum(axis=1, dtype=np.uint16) <= _BITS
+    near[near] = np.abs(levels[one[near]] - levels[other[near]]).max(axis=1, initial=0) <= _LEVELS
+    return near
+
+
+def _joined(groups: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Join the groups of each picture of ``one`` and its partner of ``other``, positions int64 [P]."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    if not edges:
-        return groups
-    one, other = (groups[np.concatenate(side)] for side in zip(*edges, strict=True))
-    graph = coo_matrix((np.ones(len(one), dtype=bool), (one, other)), shape=(len(groups), len(groups)))
-    return connected_components(graph, directed=False)[1][groups]
+    numbers, edges = np.unique(groups[np.concatenate([one, other])], return_inverse=True)
+    graph = coo_matrix((np.ones(len(one), dtype=bool), np.split(edges, 2)), shape=(len(numbers), len(numbers)))
+    _, component = connected_components(graph, directed=False)
+    _, lowest = np.unique(component, return_index=True)
+    renumbered = np.arange(len(groups))
+    renumbered[numbers] = numbers[lowest[component]]
+    return renumbered[groups]
 
 
-def _near_pairs(hashes: np.ndarray, levels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the positions of near-duplicates, pair by pair, without comparing all pairs (Norouzi et al. 2012).
-
-    Of 21 parts of a hash, two hashes that differ in 20 bits have one part in common: only pictures with an equal part
-    are compared, in the order of their brightness. A pair may come several times.
-    """
-    bits, brightness = np.unpackbits(hashes.view(np.uint8), axis=1), levels.mean(axis=1)
-    for number in range(_BITS + 1):
-        part = bits[:, number :: _BITS + 1]  # waves of all lengths: the long ones alone are alike in many pictures
-        keys = part @ (1 << np.arange(part.shape[1]))
-        order = np.lexsort((brightness, keys))
-        keys, first = keys[order], np.arange(len(order))
-        for step in range(1, _NEIGHBOURS + 1):
-            first = first[: np.searchsorted(first, len(order) - step)]
-            first = first[keys[first] == keys[first + step]]
-            if not len(first):
-                break
-            one, other = order[first], order[first + step]
-            distances = np.bitwise_count(hashes[one] ^ hashes[other]).sum(axis=1, dtype=np.uint16)
-            one, other = one[distances <= _BITS], other[distances <= _BITS]
-            alike = np.abs(levels[one] - levels[other]).max(axis=1, initial=0) <= _LEVELS
-            yield one[alike], other[alike]
-
-
-def _features(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the 256-bit hash, uint64 [N, 4], and the means of the fields, float32 [N, ch * 16], of each picture."""
+def _features(images: Tensor) -> _Features:
+    """Compute what ``images`` uint8 [N, ch, H, W] are compared by."""
     from scipy.fft import dctn
 
     hashes, levels = [], []
@@ -113,4 +158,4 @@ def _features(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         bits = waves > np.median(waves, axis=1, keepdims=True)
         hashes.append(np.packbits(bits, axis=1).view(np.uint64))
         levels.append(F.adaptive_avg_pool2d(pixels, _FIELDS).flatten(1).numpy())
-    return np.concatenate(hashes), np.concatenate(levels)
+    return _Features(np.concatenate(hashes), np.concatenate(levels))

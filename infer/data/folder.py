@@ -16,7 +16,7 @@ from infer.core.progress import counted
 from infer.data.decoder import Decoder
 from infer.data.duplicates import label_conflicts
 from infer.data.layout import Part, find_layout, first_few
-from infer.data.levels import Levels, UnstatedRangeError, range_notes
+from infer.data.levels import Levels, UnstatedRangeError, bits_of, range_notes
 from infer.data.pictures import Pictures, Streamed
 from infer.data.splits import Splits, known_duplicates, required_fraction, stratified
 from infer.data.walk import printable
@@ -51,7 +51,11 @@ def folder_splits(name: str, root: Path, decoder: Decoder, test_fraction: float 
     levels = [levels for own in readings.values() for levels in own.outcomes if not isinstance(levels, PictureError)]
     notes += (*range_notes(levels, decoder.depth), *_conflict_notes(root, readings, parts))
     test = parts.get("test", parts["train"])
-    splits = Splits(name, layout.classes, parts["train"], test, notes, validation=parts.get("validation"))
+    assumed = next((bits_of(each.full) for each in levels if each and each.source == "folder"), None)
+    again = replace(decoder, depth=decoder.depth or assumed)
+    splits = Splits(
+        name, layout.classes, parts["train"], test, notes, validation=parts.get("validation"), decoder=again
+    )
     return _divided(splits, share, seed) if share is not None else splits
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from infer.core.errors import UserError
 from infer.data.arrays import Array, pictures_from_arrays
+from infer.data.decoder import Decoder
 from infer.data.duplicates import duplicate_groups
 from infer.data.pictures import Pictures, Streamed
 
@@ -32,6 +33,7 @@ class Splits:
         notes: one line for each problem found in reading, such as skipped files.
         given_moments: mean and std float32 [ch] of pixels in 0 to 1; None measures them on the train pictures.
         validation: pictures to choose settings by, where the data set has a split of its own for that.
+        decoder: reads further files as those of the data set were read; None: they came as arrays.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Splits:
     notes: tuple[str, ...] = ()
     given_moments: tuple[Tensor, Tensor] | None = None
     validation: Pictures | Streamed | None = None
+    decoder: Decoder | None = None
 
     @classmethod
     def from_arrays(

@@ -30,6 +30,7 @@ from infer.core.files import is_abandoned, temporary_path
 from infer.core.folder_names import folder_names
 from infer.core.paths import user_path
 from infer.distilled.composing import ComposedSet
+from infer.distilled.tables import cell, rounded
 
 _BATCH_BYTES = 2**24
 """Bytes of the images that are composed at once."""
@@ -41,8 +42,6 @@ _BYTES_PER_PROBABILITY = 48
 """What a class takes in a composed label: one-hot int64, float32, and a number of Python."""
 _UNFINISHED = "unfinished-export"
 _COLUMNS = ("file", "class", "kind")
-_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
-"""How a cell begins that a spreadsheet may take for a formula."""
 
 
 def export_set(dataset: ComposedSet, folder: str | Path, format: str = "imagefolder", overwrite: bool = False) -> None:
@@ -194,7 +193,7 @@ def _meta(dataset: ComposedSet) -> dict[str, Any]:
 
 def _imagefolder(dataset: ComposedSet) -> Callable[[Path], None]:
     classes = dataset.header.classes
-    cells = [_cell(name) for name in classes]
+    cells = [cell(name, _COLUMNS) for name in classes]
     # A class may be called like one of our files.
     names = folder_names([*classes, "labels.csv", "meta.json"])[: len(classes)]
 
@@ -205,13 +204,13 @@ def _imagefolder(dataset: ComposedSet) -> Callable[[Path], None]:
             for item in _items(dataset):
                 file = f"{names[item.target]}/{item.number:06d}.png"
                 (folder / file).write_bytes(item.png)
-                writer.writerow([file, cells[item.target], item.kind, *map(_rounded, item.probabilities)])
+                writer.writerow([file, cells[item.target], item.kind, *map(rounded, item.probabilities)])
 
     return write
 
 
 def _huggingface(dataset: ComposedSet) -> Callable[[Path], None]:
-    cells = [_cell(name) for name in dataset.header.classes]
+    cells = [cell(name, _COLUMNS) for name in dataset.header.classes]
     columns = [f"probability_{number}" for number in range(len(cells))]
 
     def write(folder: Path) -> None:
@@ -221,7 +220,7 @@ def _huggingface(dataset: ComposedSet) -> Callable[[Path], None]:
             for item in _items(dataset):
                 file = f"{item.number:06d}.png"
                 (train / file).write_bytes(item.png)
-                writer.writerow([file, item.target, cells[item.target], *map(_rounded, item.probabilities)])
+                writer.writerow([file, item.target, cells[item.target], *map(rounded, item.probabilities)])
 
     return write
 
@@ -270,15 +269,6 @@ def _table(file: Path, columns: list[str]) -> Iterator[Any]:
         yield writer
 
 
-def _cell(name: str) -> str:
-    """Return a class name as tables have it; ``removeprefix("'")`` gives the name back."""
-    return f"'{name}" if name.startswith(("'", *_FORMULA)) or name in _COLUMNS else name
-
-
 def _encodable(name: str) -> str:
     """Return ``name`` with lone surrogates escaped."""
     return name.encode(errors="backslashreplace").decode()
-
-
-def _rounded(probability: float) -> float:
-    return float(f"{probability:.6g}")

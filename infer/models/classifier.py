@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from infer.core.augment import DRAWS, augment
 from infer.core.options import AugmentOptions
+from infer.models.compiled import Compiled
 from infer.models.optimiser import configured
 from infer.models.options import OptimiserOptions
 from infer.models.weights import PixelClassifier, normalised, require_finite
@@ -42,7 +43,8 @@ class Task:
 class Classifier(LightningModule):
     """A network with its normalisation and augmentation; teachers and students differ in the loss.
 
-    A batch is (images uint8 [B, ch, H, W], targets). Where a ``resident`` training set is given, a batch is indices of
+    A batch is (images uint8 [B, ch, H, W], targets). Where ``compile_mode`` is a mode of torch.compile, training steps
+    run the compiled network. Where a ``resident`` training set is given, a batch is indices of
     it, and the set lies on the device.
     """
 
@@ -56,6 +58,8 @@ class Classifier(LightningModule):
         self.network = network
         self.task = task
         self.resident: Any = None
+        self.compile_mode: str | None = None
+        self.compiled: Compiled[[Tensor], Tensor] | None = None
         shares = torch.zeros(task.classes) if task.shares is None else task.shares.log()
         self.register_buffer("mean", task.moments[0], persistent=False)
         self.register_buffer("std", task.moments[1], persistent=False)
@@ -66,6 +70,12 @@ class Classifier(LightningModule):
         """Move the resident set, which Lightning does not know, to the device if it fits there."""
         if self.resident is not None and _fits(self.resident.nbytes, self.device):
             self.resident = self.resident.to(self.device)
+        if self.compile_mode:
+            self.compiled = Compiled(self.network, self.compile_mode, "trainer.compile")
+
+    def on_fit_end(self) -> None:
+        """Drop the compiled network, which no other process can load."""
+        self.compiled = None
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turn indices of the resident set into its images and labels."""
@@ -83,9 +93,14 @@ class Classifier(LightningModule):
         """Turn pixel levels into the network's input."""
         return normalised(images, self.mean, self.std)
 
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return logits float32 [B, C] of normalised images, in training by the compiled network where there is one."""
+        network = self.compiled if self.compiled and self.training else self.network
+        return network(inputs).float()
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits float32 [B, C] of ``images`` in pixel levels."""
-        return self.network(self.inputs(images)).float()
+        return self.logits(self.inputs(images))
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Update the confusion matrix.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from infer.core.ufc import Problem, Terms
-
-log = logging.getLogger("infer")
+from infer.models.compiled import Compiled
 
 
 @dataclass(frozen=True)
@@ -47,26 +45,17 @@ class CompensatorModule(LightningModule):
         self.u = nn.Parameter(problem.zeros())
         self.micro_batch = micro_batch or MicroBatch(*problem.targets.shape)
         self.compile_mode = compile
-        self.compiled: Callable[..., Terms] | None = None
+        self.compiled: Compiled[..., Terms] | None = None
 
     def on_fit_start(self) -> None:
         """Move the problem, which Lightning does not know, to the device."""
         self.problem.to(self.device)
         if self.compile_mode:
-            self.compiled = torch.compile(self.problem.objective.__call__, mode=self.compile_mode)
+            self.compiled = Compiled(self.problem.objective.__call__, self.compile_mode, "distill.compile")
 
     def objective(self, *args: Any) -> Terms:
-        """Compute the objective, compiled where ``compile`` is set and compilation works."""
-        if self.compiled:
-            try:
-                torch.compiler.cudagraph_mark_step_begin()
-                return self.compiled(*args)
-            except Exception as error:  # a compiler raises errors of many types: no g++, an unknown operator, a driver
-                reason = (str(error).splitlines() or [""])[0]
-                mode, kind = self.compile_mode, type(error).__name__
-                log.warning("distill.compile=%s fails (%s: %s); going on without it", mode, kind, reason)
-                self.compiled = None
-        return self.problem.objective(*args)
+        """Compute the objective, compiled where ``compile`` is set."""
+        return (self.compiled or self.problem.objective)(*args)
 
     def on_train_start(self) -> None:
         """Keep the process's own rounds; a resumed process has loaded all of them."""

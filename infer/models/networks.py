@@ -13,8 +13,9 @@ from torch import nn
 from infer.core.batch_norm import batch_norms
 from infer.core.errors import UserError, choices, shown
 from infer.core.paths import user_path
-from infer.models.options import SHUFFLENETS, BackboneOptions, backbone, require_known
+from infer.models.options import OWN_MODELS, SHUFFLENETS, BackboneOptions, backbone, require_known
 from infer.models.stems import replace_convolution, require_stem, small_stem
+from infer.models.whitened import WhitenedConvNet
 
 
 class ConvNet(nn.Sequential):
@@ -71,7 +72,7 @@ def build(network: str | BackboneOptions, classes: int, channels: int, side: int
     except Exception as error:  # a foreign constructor raises errors of many types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"backbone={chosen.model}: options {shown(chosen.options)} do not suit it: {reason}") from error
-    if chosen.model != "convnet":
+    if chosen.model not in OWN_MODELS:
         small_stem(model, chosen, channels, side)
     return model.to(memory_format=torch.channels_last)
 
@@ -93,6 +94,8 @@ def _constructed(chosen: BackboneOptions, classes: int, channels: int, side: int
     require_known("backbone", chosen.model)
     if chosen.model == "convnet":
         return ConvNet(classes, channels, side, **chosen.options)
+    if chosen.model == "whitened_convnet":
+        return WhitenedConvNet(classes, channels, side, **chosen.options)
     if chosen.model in SHUFFLENETS:
         import torchvision
 

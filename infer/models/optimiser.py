@@ -18,6 +18,10 @@ def configured(options: OptimiserOptions, module: nn.Module, steps: int) -> dict
         optimiser = torch.optim.SGD(
             module.parameters(), options.lr, momentum=0.9, nesterov=nesterov, weight_decay=options.weight_decay
         )
+    elif options.optimizer == "muon":
+        from timm.optim import Muon  # takes a second to import
+
+        optimiser = Muon(module.parameters(), options.lr, weight_decay=options.weight_decay, nesterov=True)
     else:
         fused = next(module.parameters()).device.type in ("cpu", "cuda")  # a tenth of a small network's step faster
         optimiser = torch.optim.AdamW(module.parameters(), options.lr, weight_decay=options.weight_decay, fused=fused)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from infer.core.checks import Choice, Name, Range, check
 from infer.core.errors import UserError, choices, shown
 
-OPTIMISERS = Choice("sgd", "nesterov", "adamw")
+OPTIMISERS = Choice("sgd", "nesterov", "adamw", "muon")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class OptimiserOptions:
 
     Args:
         batch: images of a batch.
-        optimizer: ``sgd`` or ``nesterov``, both with momentum 0.9, or ``adamw``.
+        optimizer: ``sgd`` or ``nesterov``, both with momentum 0.9, ``adamw``, or ``muon`` (Jordan et al. 2024), with
+            orthogonalised steps for matrices and convolutions and AdamW for the rest.
         lr: initial learning rate, or the highest one of one_cycle.
         weight_decay: the optimiser's own.
         schedule: ``cosine`` to zero, or ``one_cycle`` (Smith and Topin 2018).
@@ -39,7 +40,7 @@ class BackboneOptions:
 
     Args:
         name: by which results and folders call it.
-        model: ``convnet``, one of torchvision's ShuffleNetV2, or a timm model.
+        model: ``convnet``, ``whitened_convnet``, one of torchvision's ShuffleNetV2, or a timm model.
         stem: ``small`` keeps the resolution in the first convolution and drops the max-pool, ``full`` keeps the network
             unchanged, ``auto`` is small for sides up to 64 pixels where the network is not pretrained and its stem is
             one convolution.
@@ -62,13 +63,17 @@ def _named(*networks: BackboneOptions) -> dict[str, BackboneOptions]:
 
 
 _PRETRAINED: dict[str, Any] = {"pretrained": True}
+OWN_MODELS = ("convnet", "whitened_convnet")
+"""Models of this package, whose stems suit small images."""
 SHUFFLENETS = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0")
 """Models of torchvision."""
 
 NETWORKS = _named(
     BackboneOptions("convnet", "convnet", "auto", {"depth": 3, "width": 128, "norm": "batch"}),
+    BackboneOptions("convnet_instance", "convnet", "auto", {"depth": 3, "width": 128, "norm": "instance"}),
     BackboneOptions("convnet_narrow", "convnet", "auto", {"depth": 3, "width": 32, "norm": "batch"}),
     BackboneOptions("convnet_deep", "convnet", "auto", {"depth": 4, "width": 48, "norm": "batch"}),
+    BackboneOptions("convnet_whitened", "whitened_convnet", "auto", {"widths": [64, 256, 256]}),
     BackboneOptions("resnet_narrow", "resnet10t", "full", {"channels": [32, 64, 96, 128], "stem_width": 8}),
     BackboneOptions("resnet18", "resnet18"),
     BackboneOptions("mobilenetv2", "mobilenetv2_100"),

@@ -50,6 +50,6 @@ class StudentModule(Classifier):
         images, partner, weight = mix(images, self.mixing.kind, self.mixing.alpha)
         labels = self.ensemble(images) if self.ensemble else mix_labels(labels, partner, weight)
         target = distribution(labels, self.space, self.temperature)
-        loss = distillation_loss(self.network(images) + self.log_shares, target, self.temperature)
+        loss = distillation_loss(self.logits(images) + self.log_shares, target, self.temperature)
         self.log(f"student/{self.name}/loss", loss, prog_bar=True)
         return loss

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from infer.models.classifier import Classifier
+from infer.models.classifier import Classifier, Task
 
 
 class TeacherModule(Classifier):
-    """A classifier trained with the cross-entropy of the true classes."""
+    """A classifier trained with the cross-entropy of the true classes.
+
+    Args:
+        name: in logs.
+        network: of normalised images.
+        task: what it learns from and how.
+        label_smoothing: share of the target that is spread over all classes.
+    """
+
+    def __init__(self, name: str, network: nn.Module, task: Task, label_smoothing: float = 0.0) -> None:
+        super().__init__(name, network, task)
+        self.label_smoothing = label_smoothing
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Compute the loss of one batch of (images, class numbers)."""
         images, targets = batch
-        loss = F.cross_entropy(self(self.augment(images)) + self.log_shares, targets)
+        logits = self(self.augment(images)) + self.log_shares
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         self.log(f"teacher/{self.name}/loss", loss, prog_bar=True)
         return loss

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,16 @@ class PixelClassifier(nn.Module):
     Args:
         network: takes normalised images.
         mean, std: its normalisation, float32 [ch] of pixels in 0 to 1.
+
+    Attributes:
+        classes: the names of the C classes, where they are known.
+        image_size: height and width of the images that it was trained on, where they are known.
     """
 
     mean: Tensor
     std: Tensor
+    classes: Sequence[str] | None = None
+    image_size: int | None = None
 
     def __init__(self, network: nn.Module, mean: Tensor, std: Tensor) -> None:
         super().__init__()
@@ -91,10 +97,10 @@ def _head_input(network: nn.Module, batch: Tensor) -> Tensor:
     return seen[-1][0]
 
 
-def save_weights(network: nn.Module, file: Path) -> None:
-    """Write the weights and statistics of ``network``, whole or not at all."""
+def save_weights(network: nn.Module, file: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the weights and statistics of ``network``, and ``metadata`` beside them, whole or not at all."""
     weights = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
-    write_bytes(file, to_safetensors(weights))
+    write_bytes(file, to_safetensors(weights, dict(metadata) if metadata else None))
 
 
 def load_weights(network: nn.Module, file: Path) -> None:

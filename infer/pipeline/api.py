@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from infer.core.checks import check
+from infer.core.checks import as_identity, check
 from infer.core.errors import UserError, shown
 from infer.core.progress import reporting
 from infer.data import Splits
@@ -73,7 +73,7 @@ def distill(
     named = _named(context, teachers, chosen)
     with reporting(progress), own_generators():
         order, compensators = data.picks(chosen.seed), Compensators(named, chosen.ufc)
-        return Assembler(context, chosen, order, named, compensators, settings=asdict(chosen)).create()
+        return Assembler(context, chosen, order, named, compensators, settings=as_identity(chosen)).create()
 
 
 def _options(ipc: int | None, method: str | None, seed: int | None, options: SetOptions | None) -> SetOptions:

@@ -65,7 +65,7 @@ class Assembler:
     @property
     def _bytes(self) -> int:
         """Bytes of the file of a budget that counts them."""
-        return self.options.ipc * self._classes * math.prod(self.context.data.train.shape)
+        return self.options.file_bytes(self._classes, math.prod(self.context.data.train.shape))
 
     @property
     def networks(self) -> list[nn.Module]:

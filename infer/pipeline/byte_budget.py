@@ -117,8 +117,8 @@ class ByteBudget:
         of = f"fewer than the {least} classes" if least == self._classes else f"fewer than {least}"
         smaller = " or a smaller labels.share" if self.options.labels.kind == "views" else ""
         return UserError(
-            f"ipc={self.options.ipc}: {count} naturals fit beside the header and the labels, {of}; choose a larger "
-            f"ipc{smaller}"
+            f"{self.options.size_key}: {count} naturals fit beside the header and the labels, {of}; choose a larger "
+            f"{self.options.size_key.partition('=')[0]}{smaller}"
         )
 
     def _tell_of_rest(self, found: Compressed, room: int) -> None:
@@ -129,8 +129,8 @@ class ByteBudget:
             method = self.options.method.name
             held = "as many images as there are train pictures" if METHODS[method].creates else "every train picture"
             log.info(
-                "ipc=%d, method=%s: %s bytes asked, %s used: the file holds %s (%s)",
-                self.options.ipc,
+                "%s, method=%s: %s bytes asked, %s used: the file holds %s (%s)",
+                self.options.size_key,
                 method,
                 f"{room:,}",
                 f"{used:,}",

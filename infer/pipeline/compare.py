@@ -6,10 +6,11 @@ import logging
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from infer.core.checks import as_identity
 from infer.core.files import digest, reserve_folder
 from infer.core.records import digests
 from infer.core.sources import SOURCES
@@ -99,9 +100,9 @@ def _real_row(context: Context, options: DistillOptions, name: str, steps: int, 
     results, folders = [], []
     for seed in range(options.students.seeds):
         settings = context.identity(
-            backbone=asdict(context.backbone(name)),
-            recipe=asdict(recipe),
-            mixing=asdict(options.mixing),
+            backbone=as_identity(context.backbone(name)),
+            recipe=as_identity(recipe),
+            mixing=as_identity(options.mixing),
             steps=steps,
             seed=seed,
         )

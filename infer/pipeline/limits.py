@@ -24,7 +24,8 @@ def split_by_images(options: SetOptions, classes: int, teachers: int) -> Split:
 
 def asked_views(options: SetOptions, data: Splits) -> int:
     """Return the number of mixed views that ``labels.share`` asks for: C bytes each."""
-    return max(1, round(options.labels.share * options.ipc * math.prod(data.train.shape)))
+    room = options.file_bytes(len(data.classes), math.prod(data.train.shape))
+    return max(1, round(options.labels.share * room / len(data.classes)))
 
 
 def stored_views(options: SetOptions, data: Splits, teachers: int) -> int:
@@ -59,7 +60,7 @@ def require_possible(options: SetOptions, data: Splits, teachers: int) -> None:
         raise UserError(
             f"dataset: has {classes:,} classes, a distilled file holds at most {MOST_CLASSES:,}; leave some out"
         )
-    if options.ipc * classes > pictures:
+    if options.budget.bytes is None and options.ipc * classes > pictures:
         largest = pictures // classes
         cure = f"the largest possible is ipc={largest}" if largest else "add some"
         raise UserError(
@@ -80,12 +81,12 @@ def require_possible(options: SetOptions, data: Splits, teachers: int) -> None:
 def _require_room(options: SetOptions, data: Splits, teachers: int) -> None:
     """Raise :class:`UserError` where the labels of mixed views alone take all bytes of the file."""
     classes, views = len(data.classes), stored_views(options, data, teachers)
-    room = options.ipc * classes * math.prod(data.train.shape)
+    room = options.file_bytes(classes, math.prod(data.train.shape))
     taken = view_bytes(options, classes, views)
     if taken >= room:
         raise UserError(
             f"labels.share={options.labels.share}: the labels of {views:,} mixed views take {taken:,} of the {room:,} "
-            f"bytes of ipc={options.ipc}, and leave none to images; choose a smaller labels.share"
+            f"bytes of {options.size_key}, and leave none to images; choose a smaller labels.share"
         )
 
 

@@ -76,9 +76,10 @@ class NaturalsSource:
 
     def compress(self, naturals: Naturals) -> Compressed:
         """Compress images by the codec, if there is one."""
-        if self.budget.codec is None or not len(naturals.images):
+        chosen = self.budget
+        if chosen.codec is None or not len(naturals.images):
             return Compressed(naturals.images, naturals.targets)
-        sheets = tuple(codec.encode(naturals.images, self.budget.codec, self.budget.quality))
+        sheets = tuple(codec.encode(naturals.images, chosen.codec, chosen.quality, chosen.speed, chosen.subsampling))
         channels, height, width = naturals.images.shape[1:]
         images = codec.decode(sheets, len(naturals.targets), (channels, height, width))
         return Compressed(images, naturals.targets, sheets)

@@ -114,7 +114,7 @@ class RunRecord(BaseModel):
     train_pictures: list[Count]
     test_pictures: list[Count]
     method: str
-    ipc: Count
+    ipc: Amount
     seed: Count
     published: dict[str, Percent]
     labels: str

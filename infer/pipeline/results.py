@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
+from infer.core.checks import as_identity
 from infer.core.memory import peak_bytes
 from infer.distilled import DistilledSet
 from infer.pipeline.assemble import Assembler
@@ -21,24 +23,25 @@ log = logging.getLogger("infer")
 def set_facts(assembler: Assembler, options: DistillOptions, distilled: DistilledSet, size: int) -> dict[str, Any]:
     """Describe a set whose file has ``size`` bytes."""
     data, classes = assembler.context.data, len(distilled.classes)
-    views = distilled.mixed_views
+    views, image = distilled.mixed_views, math.prod(data.train.shape)
+    budget = options.set_options(options.method).file_bytes(classes, image)
     return {
         "dataset": data.name,
         "classes": classes,
         "train_pictures": data.train.targets.bincount(minlength=classes).tolist(),
         "test_pictures": data.test.targets.bincount(minlength=classes).tolist(),
         "method": options.method.name,
-        "ipc": options.ipc,
+        "ipc": options.ipc if options.budget.bytes is None else round(budget / classes / image, 4),
         "seed": options.seed,
         "published": options.published,
         "labels": options.labels.kind,
         "budget": {
-            **{key: value for key, value in asdict(options.budget).items() if key != "choices"},
+            **{key: value for key, value in as_identity(options.budget).items() if key != "choices"},
             "label_share": options.labels.share,
         },
-        "recipe": {**asdict(options.recipe.student), "mixing": options.mixing.kind},
+        "recipe": {**as_identity(options.recipe.student), "mixing": options.mixing.kind},
         "command": typed_command(),
-        "bytes": asdict(distilled.ledger(options.ipc, data.train_bytes, size)),
+        "bytes": {**asdict(distilled.ledger(options.ipc, data.train_bytes, size)), "budget": budget},
         "images": {
             "natural_per_class": len(distilled.naturals) / classes,
             "naturals": distilled.natural_targets.bincount(minlength=classes).tolist(),

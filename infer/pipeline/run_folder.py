@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infer.core.checks import as_identity
 from infer.core.errors import UserError, shown
 from infer.core.extras import require
 from infer.core.folder_names import folder_name
@@ -28,8 +29,9 @@ Backbones = Mapping[str, BackboneOptions]
 
 
 def run_name(options: DistillOptions) -> str:
-    """Return the name of a run's folder, <method>-ipc<N>."""
-    return f"{folder_name('method.name', options.method.name)}-ipc{options.ipc}"
+    """Return the name of a run's folder, <method>-ipc<N>, or <method>-<N>bytes where ``budget.bytes`` is given."""
+    size = f"ipc{options.ipc}" if options.budget.bytes is None else f"{options.budget.bytes}bytes"
+    return f"{folder_name('method.name', options.method.name)}-{size}"
 
 
 def context_of(options: BaseOptions, backbones: Backbones) -> Context:
@@ -46,10 +48,10 @@ def identity(options: BaseOptions) -> dict[str, Any]:
 
     Where it is written, which loggers watch, on what machine it runs and what it is compared with are not among them.
     """
-    content = asdict(options)
+    content = as_identity(options)
     for key in ("output", "logger", "trainer", "dataset", "distill", "published", "report", "tune", "dry_run"):
         content.pop(key, None)
-    if content.get("search") == asdict(SearchOptions()):
+    if content.get("search") == as_identity(SearchOptions()):
         del content["search"]
     content["students"].pop("sources")
     content.get("source", {}).pop("path", None)
@@ -88,7 +90,7 @@ class Run:
             )
         context = context_of(options, backbones)
         names = options.teachers.backbones + options.students.backbones
-        used = {name: asdict(context.backbone(name)) for name in names}
+        used = {name: as_identity(context.backbone(name)) for name in names}
         settings = context.identity(**identity(options), backbones=used)
         assembler = planned(context, options.set_options(options.method), options.teachers.backbones, settings)
         if options.budget.choices.values:

@@ -6,12 +6,13 @@ import itertools
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from infer.core.checks import as_identity
 from infer.core.errors import UserError
 from infer.core.files import reserve_folder, write_json
 from infer.core.progress import stage, unnumbered
@@ -120,11 +121,11 @@ class BudgetSearch:
 
     def _identity(self) -> dict[str, Any]:
         options = self.options
-        other = {} if options.search == SearchOptions() else {"search": asdict(options.search)}
+        other = {} if options.search == SearchOptions() else {"search": as_identity(options.search)}
         return self.assembler.context.identity(
             **other,
             teachers={teacher.name: teacher.accuracy for teacher in self.assembler.teachers},
-            **{key: asdict(getattr(options, key)) for key in ("budget", "mixing", "recipe", "method")},
+            **{key: as_identity(getattr(options, key)) for key in ("budget", "mixing", "recipe", "method")},
             labels={**options.labels.identity, "compensators": options.labels.smooth_noise},
             student=options.students.backbones[0],
             ipc=options.ipc,

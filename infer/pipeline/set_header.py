@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
+from infer.core.checks import as_identity
 from infer.core.files import digest
 from infer.core.mixed_views import MixedViews
 from infer.core.version import __version__
@@ -51,7 +51,7 @@ def set_header(
 
 def _as_chosen(settings: Mapping[str, Any], options: SetOptions) -> dict[str, Any]:
     """Return ``settings`` with the values that a search chose, where those that were given stood."""
-    chosen = {group: asdict(getattr(options, group)) for group in ("budget", "labels", "mixing")}
+    chosen = {group: as_identity(getattr(options, group)) for group in ("budget", "labels", "mixing")}
     return {
         group: {key: chosen[group].get(key, value) for key, value in given.items()} if group in chosen else given
         for group, given in settings.items()

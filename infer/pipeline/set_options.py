@@ -91,6 +91,15 @@ class SetOptions:
         of_views = self.labels.kind == "views" and self.labels.candidates > 1
         return of_views or METHODS[self.method.name].uses_proxy(chosen)
 
+    @property
+    def size_key(self) -> str:
+        """The key, with its value, that says how large the set is: ``ipc=10`` or ``budget.bytes=960000``."""
+        return f"ipc={self.ipc}" if self.budget.bytes is None else f"budget.bytes={self.budget.bytes}"
+
+    def file_bytes(self, classes: int, image_bytes: int) -> int:
+        """Return the bytes of the file of a budget that counts them; ``image_bytes`` is the size of a raw image."""
+        return self.budget.bytes or self.ipc * classes * image_bytes
+
     def baseline(self, labels: str) -> SetOptions:
         """Return the options of random pictures with labels of the kind ``labels``; mixed views are not chosen."""
         return replace(self, method=RANDOM, labels=replace(self.labels, kind=labels, candidates=1))

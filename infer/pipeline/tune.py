@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import optuna
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from infer.core.checks import as_identity
 from infer.core.durations import rough
 from infer.core.errors import UserError
 from infer.core.files import digest, exclusive_lock, reserve_folder
@@ -51,7 +52,7 @@ def tune(options: DistillOptions, backbones: Backbones) -> dict[str, Any]:
     )
     keys = ("space", "validation", "objectives", "max_bytes", "prune", "seed")
     study_identity = {key: getattr(study_options, key) for key in keys}
-    settings = {**identity(base), "dataset": asdict(base.dataset), **study_identity}
+    settings = {**identity(base), "dataset": as_identity(base.dataset), **study_identity}
     folder = reserve_folder(_place(options), settings)
     default = _outcome(*create(base, backbones))
     log.info("the recipe as it is: %s", study_result.formatted(default))

@@ -57,7 +57,7 @@ class Line(NamedTuple):
 
     dataset: str
     setting: str
-    ipc: int
+    ipc: float
     backbone: str
     source: str
     bytes: float
@@ -95,7 +95,7 @@ def lines(results: Sequence[tuple[str, Result]]) -> list[Line]:
     Returns:
         The lines, in the order of the runs.
     """
-    cells: dict[tuple[str, str, int, str, str], list[tuple[Mapping[str, Any], Result]]] = {}
+    cells: dict[tuple[str, str, float, str, str], list[tuple[Mapping[str, Any], Result]]] = {}
     for setting, result in results:
         for row in result["students"]:
             key = (result["dataset"], setting, result["ipc"], row["backbone"], row["source"])

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from infer.core.checks import as_identity
 from infer.core.files import digest, write_bytes, write_json
 from infer.core.options import UFCOptions
 from infer.core.progress import counted, stage
@@ -87,7 +88,7 @@ class Compensators:
         identity = {
             "teacher": digest(teacher.file.read_bytes()),
             "naturals": digest(naturals.contiguous().numpy().tobytes() + targets.contiguous().numpy().tobytes()),
-            "recipe": asdict(self.options),
+            "recipe": as_identity(self.options),
             "seed": seed,
             "precision": context.trainer.precision,
             **context.given_moments,

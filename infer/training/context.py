@@ -24,6 +24,7 @@ from infer.metrics.scores import Scores
 from infer.models.classifier import Classifier, Task
 from infer.models.networks import build
 from infer.models.options import BackboneOptions, OptimiserOptions, backbone
+from infer.models.whitened import WhitenedConvNet
 from infer.training.callbacks import AccuracyCurve
 from infer.training.fit import fit, measure
 from infer.training.options import TrainerOptions
@@ -127,6 +128,9 @@ class Context:
         there is a logger or ``report``.
         """
         steps = module.task.steps
+        if isinstance(module.network, WhitenedConvNet):
+            module.network.whiten(module.inputs(source[draw(0)][0]))
+        module.compile_mode = self.trainer.compile
         if source.streams:
             batches = loader(source, draw, steps, streams=True)
         else:

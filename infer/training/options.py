@@ -27,10 +27,15 @@ class TeacherOptions(OptimiserOptions):
     Args:
         epochs: passes over the training pictures; 0 keeps pretrained weights unchanged, whatever ``min_steps`` says.
         min_steps: least number of steps; few pictures get more epochs.
+        label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
+        flips: where pictures are flipped: each at ``random``, or ``alternating``, so that a pass has the mirror image
+            of every picture of the pass before (Jordan 2024).
     """
 
     epochs: Annotated[int, Range(0, 100_000)] = 200
     min_steps: Annotated[int, Range(0, 10**8)] = 0
+    label_smoothing: Annotated[float, Range(0, 0.99)] = field(default=0.0, metadata={"added": "0.3"})
+    flips: Annotated[str, Choice("random", "alternating")] = field(default="random", metadata={"added": "0.3"})
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,8 @@ class TrainerOptions:
         nodes: machines.
         strategy: ``auto``: one device; ``ddp_spawn`` starts processes itself, ``ddp`` uses those of torchrun or srun.
         precision: of forward passes; BatchNorm statistics and losses stay in float32.
+        compile: a mode of torch.compile for teachers and students in training, or None; a CPU needs a C++
+            compiler.
     """
 
     accelerator: Annotated[str, Choice("auto", "cpu", "gpu", "mps")] = "auto"
@@ -120,6 +127,7 @@ class TrainerOptions:
     nodes: Annotated[int, Range(1, 4096)] = 1
     strategy: Annotated[str, Choice("auto", "ddp_spawn", "ddp")] = "auto"
     precision: Annotated[str, Choice("32-true", "bf16-mixed", "16-mixed")] = "32-true"
+    compile: Annotated[str | None, Choice("default", "reduce-overhead", "max-autotune")] = None
 
     @property
     def launched(self) -> bool:

@@ -21,16 +21,14 @@ from infer.data import Pictures, Splits
 from infer.distilled import DistilledSet, load
 from infer.models.options import BackboneOptions
 from infer.models.student import StudentModule
-from infer.models.weights import save_weights
 from infer.training.context import Context, context_of_call
 from infer.training.fit import delete_checkpoint, own_generators
 from infer.training.options import InputOptions, Seed, StudentOptions, TrainerOptions
 from infer.training.records import StudentRecord, read_trained, write_trained
+from infer.training.student_file import WEIGHTS, save_student
 from infer.training.training_set import TrainingSet
 
 log = logging.getLogger("infer")
-
-WEIGHTS = "student.safetensors"
 
 
 def train_student(
@@ -80,7 +78,9 @@ def train_student(
     total = chosen.steps_of(len(small), 0, dynamic=False)
     student = Student(name, backbone, chosen, varied.mixing, total, seed)
     with reporting(progress), own_generators():
-        return fit_student(context, student, TrainingSet.of_set(small, []), folder=None)[0].trained
+        trained = fit_student(context, student, TrainingSet.of_set(small, []), folder=None)[0].trained
+    trained.classes, trained.image_size = small.classes, context.data.side
+    return trained
 
 
 def _context(small: DistilledSet, augment: AugmentOptions, trainer: TrainerOptions | None) -> Context:
@@ -155,7 +155,7 @@ def student_in_folder(
         log.warning("%s: a student of another set; it is trained again", folder / WEIGHTS)
     module, seconds = fit_student(context, student, training_set, folder)
     result = {**context.scores(module)._asdict(), "seconds": round(seconds, 2), "steps": student.steps}
-    save_weights(module.network, folder / WEIGHTS)
+    save_student(context, student.backbone, module, folder / WEIGHTS)
     result = write_trained(folder, WEIGHTS, {**result, **({"trained_on": trained_on} if trained_on else {})})
     delete_checkpoint(folder, "student")
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from infer.core.checks import argument, check, check_value
+from infer.core.checks import argument, as_identity, check, check_value
 from infer.core.errors import UserError, shown
 from infer.core.files import reserve_folder
 from infer.core.folder_names import folder_name
@@ -26,8 +26,9 @@ from infer.models.networks import require_batch_norm
 from infer.models.options import BackboneOptions
 from infer.models.teacher import TeacherModule
 from infer.models.weights import frozen, load_weights, save_weights
-from infer.training.context import Context, context_of_call
+from infer.training.context import Context, Source, context_of_call
 from infer.training.fit import delete_checkpoint, own_generators
+from infer.training.mirrored import Mirrored, mirrored_batch
 from infer.training.options import Seed, TeacherOptions, TrainerOptions
 from infer.training.records import TeacherRecord, read_trained, write_trained
 
@@ -133,9 +134,13 @@ def fit_teacher(
     epochs = max(options.epochs, math.ceil(options.min_steps / length)) if options.epochs else 0
     why = f", for min_steps={options.min_steps}" if epochs > options.epochs else ""
     log.info("Training teacher %s (%s of %s%s)", name, counted(epochs, "epoch"), counted(length, "step"), why)
-    module = TeacherModule(name, network, context.task(options, epochs * length))
+    source: Source = train
     draw = partial(student_batch, len(train), 0, batch, None, seed)
-    return module, context.fit(module, train, draw, seed, folder, "teacher") if epochs else 0.0
+    if options.flips == "alternating" and context.augmentation.flip:
+        context = replace(context, augmentation=replace(context.augmentation, flip=False))
+        source, draw = Mirrored(train), partial(mirrored_batch, len(train), batch, seed)
+    module = TeacherModule(name, network, context.task(options, epochs * length), options.label_smoothing)
+    return module, context.fit(module, source, draw, seed, folder, "teacher") if epochs else 0.0
 
 
 def teacher_in_folder(context: Context, name: str, options: TeacherOptions, seed: int, output: str) -> Teacher:
@@ -193,7 +198,11 @@ def _kept(
 
 def teacher_folder(context: Context, name: str, options: TeacherOptions, seed: int, output: str) -> Path:
     """Reserve the folder of the teacher of that backbone and seed."""
-    identity: dict[str, Any] = {"backbone": asdict(context.backbone(name)), "recipe": asdict(options), "seed": seed}
+    identity: dict[str, Any] = {
+        "backbone": as_identity(context.backbone(name)),
+        "recipe": as_identity(options),
+        "seed": seed,
+    }
     return reserve_folder(training_folder(context, name, output) / f"seed{seed}", context.identity(**identity))
 
 

@@ -27,7 +27,8 @@ def convnet(**options) -> BackboneOptions:
 def test_every_named_network_takes_small_images(name, channels, side):
     model = frozen(build(name, 5, channels, side))
     assert model(torch.randn(2, channels, side, side)).shape == (2, 5)
-    require_batch_norm(f"teachers.backbones={name}", model)
+    if name != "convnet_instance":
+        require_batch_norm(f"teachers.backbones={name}", model)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2", "efficientnet_b0", "shufflenetv2"])

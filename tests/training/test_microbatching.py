@@ -7,6 +7,7 @@ import torch
 from compensator_fits import identity, module, problem
 
 from infer.models.compensator import CompensatorModule, MicroBatch
+from infer.models.compiled import Compiled
 from infer.training import microbatching
 
 CPU = torch.device("cpu")
@@ -95,12 +96,13 @@ def test_a_compiler_that_fails_is_replaced_by_the_plain_objective(caplog):
     def broken(*_):
         raise RuntimeError("no C++ compiler")
 
-    made.compile_mode, made.compiled = "default", broken
+    made.compiled = Compiled(made.problem.objective.__call__, "default", "distill.compile")
+    made.compiled.compiled = broken
     for each in (made, plain):
         add_gradient(each)
     assert torch.equal(made.u.grad, plain.u.grad)
     assert "distill.compile=default fails (RuntimeError: no C++ compiler)" in caplog.text
-    assert made.compiled is None
+    assert made.compiled.compiled is None
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
@@ -112,5 +114,5 @@ def test_compiled_passes_have_the_same_gradient(caplog):
     for each in (made, plain):
         each.micro_batch = MicroBatch(3, 3)  # in parts: the compiled objective with known moments too
         add_gradient(each)
-    assert made.compiled is not None, caplog.text
+    assert made.compiled.compiled is not None, caplog.text
     assert (made.u.grad - plain.u.grad).norm() < 1e-5 * plain.u.grad.norm()
