@@ -3,7 +3,7 @@
     python benchmarks/seeds.py --json seeds.json
 
 A step is a forward and a backward pass of the student of every seed, each on a batch of its own. Where the ratio is
-below 1, training all at once is slower; this is why ``infer`` trains students one after the other.
+below 1, training all at once is slower; this is why ``infer`` gives each student a process of its own instead.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from infer.data import Splits, read_folder
     from infer.distilled import DistilledDataModule, DistilledSet, load
     from infer.metrics.scores import Scores
+    from infer.models.onnx import export_onnx
     from infer.models.options import BackboneOptions
     from infer.pipeline.api import distill
     from infer.pipeline.set_options import MethodOptions, SetOptions
@@ -53,6 +54,7 @@ __all__ = [
     "distill",
     "distillation_loss",
     "evaluate",
+    "export_onnx",
     "load",
     "read_folder",
     "train_student",
@@ -65,6 +67,7 @@ _HOMES = {
     "infer.data": ("Splits", "read_folder"),
     "infer.distilled": ("DistilledDataModule", "DistilledSet", "load"),
     "infer.metrics.scores": ("Scores",),
+    "infer.models.onnx": ("export_onnx",),
     "infer.models.options": ("BackboneOptions",),
     "infer.pipeline.api": ("distill",),
     "infer.pipeline.set_options": ("MethodOptions", "SetOptions"),

@@ -65,6 +65,47 @@ def test_a_system_that_does_not_tell_its_peak_memory_is_told(monkeypatch, tmp_pa
     assert json.loads((tmp_path / "found.json").read_text())["cases"][0]["memory_mib"] is None
 
 
+def test_growth_writes_seconds_bytes_and_exponents_of_each_stage(command, tmp_path):
+    file = tmp_path / "growth.json"
+    words = ["--sizes", "400", "200", "--stages", "split", "labels of mixed views", "--json", str(file)]
+    done = command("benchmarks/growth.py", *words)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(file.read_text())
+    assert content["hardware"]["cores"] > 0
+    assert list(content["stages"]) == ["split", "labels of mixed views"]
+    for found in content["stages"].values():
+        assert list(found) == ["sizes", "seconds", "bytes", "time_exponent", "memory_exponent"]
+        assert found["sizes"] == [200, 400]
+        assert min(found["seconds"]) > 0
+
+
+def test_every_stage_of_the_growth_runs_and_exponents_are_slopes(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    growth = importlib.import_module("growth")
+    for prepare in growth.STAGES.values():
+        prepare(200)()
+    assert growth.exponent([10, 40, 20], [5.0, 80.0, 20.0]) == pytest.approx(2.0)
+
+
+def test_jobs_writes_ratios_and_whether_accuracies_are_the_same(command, tmp_path):
+    file = tmp_path / "jobs.json"
+    words = ["dataset=digits", "recipe=digits", "ipc=5", "students.seeds=1", "students.sources=[distilled]"]
+    words += ["recipe.teacher.epochs=1", "recipe.ufc.steps=3", "recipe.student.steps=3", "teachers.margin=-1"]
+    words += ["teachers.backbones=[convnet_narrow,convnet_deep]"]
+    done = command("benchmarks/jobs.py", *words, "--turns", "1", "--jobs", "2", "--threads", "1", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    content = json.loads(file.read_text())
+    assert content["hardware"]["threads"] > 0
+    assert (content["jobs"], content["same_accuracies"]) == (2, True)
+    for found in (content, content["against_all_threads"]):
+        assert 0 < found["ratio_min"] == found["ratio_median"] == found["ratio_max"]
+    assert {kind: len(seconds) for kind, seconds in content["seconds"].items()} == {
+        "one by one": 1,
+        "side by side": 1,
+        "all threads": 1,
+    }
+
+
 def test_gains_are_paired_differences_against_classes_per_teacher(command, tmp_path):
     files = []
     for seed, (ours, theirs) in enumerate([([0.5, 0.6], [0.4, 0.6]), ([0.7, 0.7], [0.5, 0.5])]):
@@ -106,3 +147,13 @@ def test_the_documented_ratios_are_the_recorded_ones(name):
         ratio = f"{case['ratio_median']:.2f} ({case['ratio_min']:.2f} to {case['ratio_max']:.2f})"
         share = f"{100 * case['share_of_floor']:.0f} %"
         assert f"| {case['backbone']} | {ratio} | {share} |" in text
+
+
+def test_the_documented_exponents_are_the_recorded_ones():
+    text = (ROOT / "docs" / "performance.md").read_text()
+    for name, found in json.loads((RECORDED / "growth.json").read_text())["stages"].items():
+        (row,) = re.findall(rf"^\| {name} \| .*", text, re.MULTILINE)
+        cells = [cell.strip() for cell in row.split("|")[2:-1]]
+        seconds, memory = found["seconds"], [used / 2**20 for used in found["bytes"]]
+        assert cells[:3] == [f"{seconds[0]:.3g}", f"{seconds[-1]:.3g}", f"{found['time_exponent']:.2f}"]
+        assert cells[3:] == [f"{memory[0]:.0f}", f"{memory[-1]:.0f}", f"{found['memory_exponent']:.2f}"]

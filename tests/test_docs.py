@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT
 
 import infer
-from infer.cli import schema
+from infer.cli import predict, schema
 from infer.cli.keys import OPTIONS
 from infer.cli.reference import rows
 from infer.cli.words import arranged
@@ -125,6 +125,8 @@ def test_a_command_of_the_documentation_works(line, tmp_path, monkeypatch):
         has_extras(rest)
     elif rest[0] == "-m":
         assert find_spec(rest[1]), f"no module {rest[1]}"
+    elif program == "infer-predict":
+        predict._parser().parse_args(rest)
     elif program == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
         assert next(word for word in rest if "=" not in word) in targets

@@ -52,6 +52,11 @@ def test_the_console_scripts_run_from_any_folder(installed, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout
     assert (tmp_path / "outputs" / "distill" / "digits" / "infer-ipc5" / "seed0" / "distilled.safetensors").is_file()
+    (student,) = tmp_path.rglob("student.safetensors")
+    words = [installed / "bin" / "infer-predict", student, ROOT / "docs" / "images"]
+    done = run(sys.executable, *words, cwd=tmp_path, **here)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('"file","class","unsure","error","0","1",')
     words = ["backbone=convnet_narrow", *TINY[:4], "trainer=cpu"]
     done = run(sys.executable, installed / "bin" / "infer-train", *words, cwd=tmp_path, **here)
     assert done.returncode == 0, done.stderr

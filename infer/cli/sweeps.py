@@ -153,7 +153,9 @@ def asked_for(result: dict[str, Any] | None, options: BaseOptions) -> dict[str, 
     """Return the result without the rows that another command added to the run's table."""
     if not result or "students" not in result:
         return result
-    return {**result, "students": [row for row in result["students"] if row["source"] in options.students.sources]}
+    asked = options.students
+    rows = [row for row in result["students"] if row["source"] in asked.sources and row["backbone"] in asked.backbones]
+    return {**result, "students": rows}
 
 
 def is_job() -> bool:

@@ -17,7 +17,7 @@ import math
 import operator
 import os
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -153,27 +153,6 @@ def argument(key: str, given: Options | None, kind: type[Options]) -> Options:
     return given
 
 
-def as_identity(options: Any) -> dict[str, Any]:
-    """Return the fields of an option object as plain values, by which a finished run is found again.
-
-    A field that a later version added, whose metadata says ``added``, is left out at its default, so that runs and
-    files of the versions before keep their identity.
-
-    >>> from infer.core.options import BudgetOptions
-    >>> "speed" in as_identity(BudgetOptions()), as_identity(BudgetOptions(speed=4))["speed"]
-    (False, 4)
-    """
-    content = asdict(options)
-    for field in fields(options):
-        value = getattr(options, field.name)
-        default = field.default if field.default_factory is MISSING else field.default_factory()
-        if "added" in field.metadata and value == default:
-            del content[field.name]
-        elif is_dataclass(value):
-            content[field.name] = as_identity(value)
-    return content
-
-
 @cache
 def hints(options: type) -> dict[str, Any]:
     """Return the declared type of every field of an option class, with its rules."""
@@ -241,8 +220,8 @@ def entry_type(hint: Any) -> Any:
 
 
 def is_text(hint: Any) -> bool:
-    """Return whether values of ``hint`` are texts."""
-    return str in _kinds(hint)
+    """Return whether values of ``hint`` are texts, and not numbers too."""
+    return str in _kinds(hint) and int not in _kinds(hint)
 
 
 def is_optional(hint: Any) -> bool:

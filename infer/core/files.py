@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import logging
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 log = logging.getLogger("infer")
+
+Same = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
 
 SETTINGS = "settings.json"
 """The file that holds the settings of the run to which its folder belongs."""
@@ -205,14 +208,19 @@ def exclusive_lock(path: Path, title: str) -> Iterator[None]:
         yield
 
 
-def reserve_folder(folder: Path, settings: Mapping[str, Any]) -> Path:
+def reserve_folder(folder: Path, settings: Mapping[str, Any], same: Same | None = None) -> Path:
     """Reserve the folder of the run with these ``settings`` and return it.
 
     It is ``folder``, or ``folder``-<digest> where another run holds that one. The same settings find the same folder
     again, and no run writes into another's. Temporary files that killed processes left in it are deleted.
+
+    Args:
+        folder: of the run, if no other holds it.
+        settings: of the run.
+        same: whether a folder with the former settings is that of a run with the latter; None: where they are equal.
     """
     with exclusive_lock(folder.with_name(f".{folder.name}.lock"), str(folder)):
-        place, reserved = find_folder(folder, settings)
+        place, reserved = find_folder(folder, settings, same)
         if not reserved:
             if place != folder:
                 log.info("%s holds a run with other settings; this one writes to %s", folder, place)
@@ -221,12 +229,14 @@ def reserve_folder(folder: Path, settings: Mapping[str, Any]) -> Path:
     return place
 
 
-def find_folder(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, bool]:
+def find_folder(folder: Path, settings: Mapping[str, Any], same: Same | None = None) -> tuple[Path, bool]:
     """Return the folder that :func:`reserve_folder` would return, and whether the run holds it already."""
     wanted, name = json.loads(json.dumps(settings)), digest(settings)
     places = [folder.with_name(f"{folder.name}-{name[:digits]}") for digits in (8, _DIGITS)]
     if _settings(places[0]) == wanted:  # by the shorter digest of earlier versions
         return places[0], True
+    if same and (found := _found(folder, wanted, same)):
+        return found, True
     for candidate in (folder, places[1]):
         known = _settings(candidate)
         if known is None:
@@ -234,6 +244,17 @@ def find_folder(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, bool]:
         if known == wanted:
             return candidate, True
     raise UserError(f"{candidate}: holds other settings of the same digest; choose another output=")
+
+
+def _found(folder: Path, wanted: Mapping[str, Any], same: Same) -> Path | None:
+    """Return the folder of that name, or with a digest behind it, of the same run; first the one of equal settings."""
+    places = [folder, *sorted(folder.parent.glob(f"{glob.escape(folder.name)}-*"))]
+    found = {}
+    for place in places:
+        with contextlib.suppress(UserError):  # a damaged one is none of this run, or is told of later
+            if (known := _settings(place)) and same(known, wanted):
+                found[place] = known
+    return next((place for place, known in found.items() if known == wanted), next(iter(found), None))
 
 
 def _settings(folder: Path) -> dict[str, Any] | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import chain, repeat
+from operator import mul
 from statistics import fmean
 from typing import NamedTuple
 
@@ -33,10 +35,10 @@ class Forecast:
 
     Example:
         >>> forecast = Forecast([Piece("teacher a", "a", 1000), Piece("student a", "a", 500)])
-        >>> forecast.left("teacher a", share=0.5, seconds=10)
+        >>> forecast.left({"teacher a": 0.5}, seconds=10)
         20.0
         >>> forecast.finish("teacher a", seconds=20)
-        >>> forecast.left("student a", share=0.0, seconds=0)
+        >>> forecast.left({"student a": 0.0}, seconds=0)
         10.0
     """
 
@@ -57,33 +59,43 @@ class Forecast:
         """Set the pieces that are still to come; the speeds that were learnt stay."""
         self._pieces, self._next = pieces, 0
 
-    def left(self, title: str, share: float, seconds: float) -> float | None:
+    def left(self, shares: Mapping[str, float], seconds: float) -> float | None:
         """Estimate the seconds left of the run.
 
         Args:
-            title: of the piece that is being worked on.
-            share: of the piece that is done, 0 to 1.
-            seconds: that this share took.
+            shares: of the pieces that are being worked on, at the same time where there are several: the part of each
+                that is done, 0 to 1, by its title.
+            seconds: that these parts took.
 
         Returns:
             The seconds; None for a piece that is not of the run, or while no speed is known.
         """
-        at = self._position(title)
-        if at is None:
+        places = [self._position(title) for title in shares]
+        if None in places:
             return None
-        self._next = at
-        piece, speeds = self._pieces[at], dict(self._speeds)
-        if share > 0 and seconds > 0:
-            speeds[piece.network] = share * piece.images / seconds
+        at = [place for place in places if place is not None]
+        self._next = min(at)
+        pieces, speeds = [self._pieces[place] for place in at], dict(self._speeds)
+        usual = fmean(speeds.values()) if speeds else 1.0  # of networks that were not measured yet
+        work = [_time(piece, speeds, usual) for piece in pieces]
+        done = sum(map(mul, shares.values(), work))
+        if done > 0 and seconds > 0:
+            speeds |= {piece.network: speeds.get(piece.network, usual) * done / seconds for piece in pieces}
         if not speeds:
             return None
-        usual = fmean(speeds.values())  # of networks that were not measured yet
-        later = sum(each.images / speeds.get(each.network, usual) for each in self._pieces[at + 1 :])
-        return (1 - share) * piece.images / speeds.get(piece.network, usual) + later
+        usual = fmean(speeds.values())
+        later = self._pieces[max(at) + 1 :]
+        parts = chain(zip([1 - share for share in shares.values()], pieces, strict=True), zip(repeat(1.0), later))
+        return sum(part * _time(piece, speeds, usual) for part, piece in parts)
 
     def _position(self, title: str) -> int | None:
         """Return the position of the next piece of that title."""
         return next((at for at in range(self._next, len(self._pieces)) if self._pieces[at].title == title), None)
+
+
+def _time(piece: Piece, speeds: Mapping[str, float], usual: float) -> float:
+    """Return the seconds of a whole piece at the speed of its network, or at the ``usual`` one."""
+    return piece.images / speeds.get(piece.network, usual)
 
 
 _current: ContextVar[Forecast] = ContextVar("forecast")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -15,11 +17,16 @@ def shuffled_indices(size: int, count: int, first: int, seed: int) -> Tensor:
     position = first
     while position < first + count:
         number, offset = divmod(position, size)
-        order = torch.randperm(size, generator=torch.Generator().manual_seed(seed * 1_000_003 + number))
-        piece = order[offset : offset + first + count - position]
+        piece = _order(size, seed, number)[offset : offset + first + count - position]
         drawn.append(piece)
         position += len(piece)
     return torch.cat(drawn)
+
+
+@lru_cache(maxsize=4)  # a batch may need the end of one pass and the start of the next, of naturals and of composed
+def _order(size: int, seed: int, number: int) -> Tensor:
+    """Return the order of pass ``number``, int64 [size]; it is drawn once a pass and shared: do not change it."""
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed * 1_000_003 + number))
 
 
 def student_batch(naturals: int, composed: int, batch: int, ratio: float | None, seed: int, step: int) -> Tensor:

@@ -9,10 +9,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from infer.core.durations import rough
 from infer.core.forecast import Forecast, forecast
@@ -20,6 +20,7 @@ from infer.core.forecast import Forecast, forecast
 log = logging.getLogger("infer")
 Item = TypeVar("Item")
 Loss = Callable[[], float | None]
+Tell = Callable[[str, float], None]
 
 _EVERY = 30
 """Seconds between lines."""
@@ -32,6 +33,7 @@ _BAR, _GAPS, _WIDE = 10, 3, 100
 
 _shown: ContextVar[bool] = ContextVar("shown", default=False)
 _stage: ContextVar[list[int]] = ContextVar("stage")
+_tell: ContextVar[Tell | None] = ContextVar("tell", default=None)
 
 
 def rank() -> int:
@@ -107,6 +109,29 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+@contextmanager
+def relayed(tell: Tell) -> Iterator[None]:
+    """Pass the progress of everything in the block to ``tell``, as titles and the shares that are done, 0 to 1."""
+    token = _tell.set(tell)
+    try:
+        with reporting(True):
+            yield
+    finally:
+        _tell.reset(token)
+
+
+class Progress(Protocol):
+    """What shows, or passes on, how much of a work is done."""
+
+    def update(self, step: int, loss: Loss | None = None) -> None:
+        """Report that ``step`` steps are done, earlier ones included."""
+        ...
+
+    def close(self) -> None:
+        """End the report."""
+        ...
+
+
 class ProgressLines:
     """Logs at most one line every half a minute, with the time left of the work and of the whole run.
 
@@ -115,22 +140,36 @@ class ProgressLines:
         steps: of the whole work.
         first: steps that an earlier process completed.
         run: of the run that the work is a part of; None: that of the context.
+        parts: the share of each part that is done, by its title, of a work whose steps are pieces of the run done at
+            the same time; None: the work is one piece.
     """
 
-    def __init__(self, title: str, steps: int, first: int = 0, run: Forecast | None = None) -> None:
-        self._title, self._steps, self._first = title, steps, first
+    def __init__(
+        self,
+        title: str,
+        steps: int,
+        first: float = 0,
+        run: Forecast | None = None,
+        parts: Mapping[str, float] | None = None,
+    ) -> None:
+        self._title, self._steps, self.first, self._parts = title, steps, first, parts
         self._run = run or forecast()
         self._last = self._started = time.perf_counter()
 
-    def update(self, step: int, loss: Loss | None = None) -> None:
+    def update(self, step: float, loss: Loss | None = None) -> None:
         """Report that ``step`` steps are done, earlier ones included."""
         now = time.perf_counter()
-        if now - self._last > _EVERY:
+        if now - self._last > _EVERY and step > self.first:
             self._last = now
-            each, left = (now - self._started) / (step - self._first), self._steps - step
-            in_all = self._run.left(self._title, step / self._steps, each * step)
+            each, left = (now - self._started) / (step - self.first), self._steps - step
+            in_all = self._run.left(self._parts or {self._title: step / self._steps}, each * step)
             run = f"; the run: about {rough(in_all)} left" if in_all is not None else ""
-            log.info("%s: step %d of %d, about %s left%s", self._title, step, self._steps, rough(each * left), run)
+            unit = "" if self._parts else "step "
+            log.info("%s: %s%d of %d, about %s left%s", self._title, unit, step, self._steps, rough(each * left), run)
+
+    def hidden(self) -> AbstractContextManager[None]:
+        """Return a block in which other lines may be written."""
+        return nullcontext()
 
     def close(self) -> None:
         """Write nothing: lines stay."""
@@ -140,15 +179,22 @@ class ProgressBar:
     """Draws a bar of one line, with the time left of the work and of the whole run.
 
     Args:
-        title, steps, first, run: as of :class:`ProgressLines`.
+        title, steps, first, run, parts: as of :class:`ProgressLines`.
     """
 
-    def __init__(self, title: str, steps: int, first: int = 0, run: Forecast | None = None) -> None:
+    def __init__(
+        self,
+        title: str,
+        steps: int,
+        first: float = 0,
+        run: Forecast | None = None,
+        parts: Mapping[str, float] | None = None,
+    ) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
         from rich.table import Column
 
-        self._title, self._steps, self._first = title, steps, first
+        self._title, self._steps, self.first, self._parts = title, steps, first, parts
         self._run = run or forecast()
         self._started, self._last = time.perf_counter(), 0.0
         title_column, facts_column = (
@@ -160,7 +206,7 @@ class ProgressBar:
         self._draw(first, None)
         self._progress.start()
 
-    def update(self, step: int, loss: Loss | None = None) -> None:
+    def update(self, step: float, loss: Loss | None = None) -> None:
         """Draw that ``step`` steps are done, earlier ones included, and the loss where there is room."""
         now = time.perf_counter()
         if now - self._last > _REDRAWN or step == self._steps:
@@ -171,13 +217,22 @@ class ProgressBar:
         """Take the bar away."""
         self._progress.stop()
 
-    def _draw(self, step: int, loss: Loss | None) -> None:
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Take the bar away for the block, in which other lines may be written."""
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
+
+    def _draw(self, step: float, loss: Loss | None) -> None:
         from rich.cells import cell_len, set_cell_size
 
-        facts = f"{step}/{self._steps}"
-        if step > self._first:
-            each = (time.perf_counter() - self._started) / (step - self._first)
-            in_all = self._run.left(self._title, step / self._steps, each * step)
+        facts = f"{int(step)}/{self._steps}"
+        if step > self.first:
+            each = (time.perf_counter() - self._started) / (step - self.first)
+            in_all = self._run.left(self._parts or {self._title: step / self._steps}, each * step)
             facts += f"  {rough(each * (self._steps - step))} left"
             facts += f" (run: {rough(in_all)})" if in_all is not None else ""
         width = self._progress.console.width
@@ -188,8 +243,28 @@ class ProgressBar:
         self._progress.update(self._task, completed=step, title=title, facts=facts)
 
 
-def progress_of(title: str, steps: int, first: int = 0, run: Forecast | None = None) -> ProgressLines | ProgressBar:
-    """Return the bar of a work on a terminal, and elsewhere its lines."""
+class _Relayed:
+    """Passes the share that is done of a work on, at most every tenth of a second."""
+
+    def __init__(self, tell: Tell, title: str, steps: int, first: int) -> None:
+        self._tell, self._title, self._steps, self._last = tell, title, steps, time.perf_counter()
+        tell(title, first / steps)
+
+    def update(self, step: int, loss: Loss | None = None) -> None:
+        """Pass on that ``step`` steps are done."""
+        now = time.perf_counter()
+        if now - self._last > _REDRAWN or step == self._steps:
+            self._last = now
+            self._tell(self._title, step / self._steps)
+
+    def close(self) -> None:
+        """Do nothing: whoever is told knows when the work is done."""
+
+
+def progress_of(title: str, steps: int, first: int = 0, run: Forecast | None = None) -> Progress:
+    """Return the bar of a work on a terminal, and elsewhere its lines; in :func:`relayed` neither."""
+    if tell := _tell.get():
+        return _Relayed(tell, title, steps, first)
     return (ProgressBar if sys.stdout.isatty() else ProgressLines)(title, steps, first, run)
 
 

@@ -17,11 +17,13 @@ import torch
 from infer.core.checks import check
 from infer.core.errors import UserError, choices
 from infer.core.paths import user_path
+from infer.data.auto import resolved
 from infer.data.decoder import Decoder
 from infer.data.folder import folder_splits
 from infer.data.options import DatasetOptions
 from infer.data.pictures import Pictures
-from infer.data.splits import Splits, required_fraction, stratified
+from infer.data.splits import Splits, required_fraction
+from infer.data.stratified import stratified
 from infer.data.walk import Walk
 
 log = logging.getLogger("infer")
@@ -45,9 +47,9 @@ class Decoding(TypedDict, total=False):
 
 def read_folder(
     root: str | Path,
-    image_size: int = 64,
+    image_size: int | str = 64,
     *,
-    channels: int = 3,
+    channels: int | str = 3,
     test_fraction: float | None = 0.2,
     seed: int = 0,
     name: str = "image_folder",
@@ -62,8 +64,8 @@ def read_folder(
 
     Args:
         root: the folder; ``~`` is the home folder.
-        image_size: height and width of a picture in pixels, 4 to 1024.
-        channels: 1 for grey, 3 for colour.
+        image_size: height and width of a picture in pixels, 4 to 1024; ``"auto"``: 32, 64 or 128, by the pictures.
+        channels: 1 for grey, 3 for colour; ``"auto"`` is grey where every picture is.
         test_fraction: share of each class, 0.01 to 0.9, to test on where there is no test folder.
         seed: of the choice of these test pictures.
         name: of the data set.
@@ -166,7 +168,7 @@ def _read(options: DatasetOptions, folder_state: str) -> Splits:
     if options.validation is not None:
         splits = splits.held_out(options.validation, options.split_seed)
     for key, found in (("channels", splits.channels), ("image_size", splits.side)):
-        if getattr(options, key) != found:
+        if getattr(options, key) not in (found, "auto"):
             raise UserError(
                 f"dataset.{key}={getattr(options, key)}: the pictures of {options.name} have {found}; leave it, or "
                 "give dataset.root=<folder of pictures>, which are converted"
@@ -177,12 +179,19 @@ def _read(options: DatasetOptions, folder_state: str) -> Splits:
 def _source_splits(options: DatasetOptions) -> Splits:
     """Read the data as their source has them."""
     if options.root is not None:
-        shape = options.image_size, options.channels, options.centre, options.stream
-        decoder = Decoder(*shape, options.background, options.depth)
+        decoder = _decoder(resolved(options))
         return folder_splits(options.name, Path(options.root), decoder, options.test_fraction, options.split_seed)
     if options.kind == "digits":
         return digits_splits(options.name, options.test_fraction, options.split_seed)
     return torchvision_splits(options.name, str(options.torchvision), Path(options.data_dir))
+
+
+def _decoder(options: DatasetOptions) -> Decoder:
+    """Return the decoder of ``options`` in which nothing is ``auto``."""
+    assert isinstance(options.image_size, int)
+    assert isinstance(options.channels, int)
+    shape = options.image_size, options.channels, options.centre, options.stream
+    return Decoder(*shape, options.background, options.depth)
 
 
 def digits_splits(name: str, test_fraction: float | None, seed: int) -> Splits:

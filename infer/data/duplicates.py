@@ -55,13 +55,13 @@ def duplicate_groups(images: Tensor) -> Tensor:
     found = _features(images)
     bits = np.unpackbits(found.hashes.view(np.uint8), axis=1)
     parts = [bits[:, number::_PARTS] for number in range(_PARTS)]  # each of waves of all lengths
-    keys = [part @ (1 << np.arange(part.shape[1])) for part in parts]
+    keys = [part @ (1 << np.arange(part.shape[1], dtype=np.int32)) for part in parts]
     groups = np.arange(len(images))
-    for number, field in enumerate(found.levels.T):
-        order = field.argsort(kind="stable")
-        for bit in range(number, bits.shape[1], found.levels.shape[1]):
-            without = keys[bit % _PARTS] & ~(1 << bit // _PARTS)
-            groups = _join_near(without, order, found, groups)
+    fields = found.levels.shape[1]
+    for field in range(fields):
+        order = found.levels[:, field].argsort(kind="stable").astype(np.int32)
+        for bit in range(field, bits.shape[1], fields):
+            groups = _join_near(keys[bit % _PARTS] & ~(1 << bit // _PARTS), field, order, found, groups)
     return torch.from_numpy(groups)
 
 
@@ -83,31 +83,36 @@ def label_conflicts(parts: Sequence[Pictures]) -> list[list[tuple[int, int]]]:
     return list(conflicts.values())
 
 
-def _join_near(keys: np.ndarray, order: np.ndarray, found: _Features, groups: np.ndarray) -> np.ndarray:
+def _join_near(keys: np.ndarray, field: int, order: np.ndarray, found: _Features, groups: np.ndarray) -> np.ndarray:
     """Join the groups of near-duplicates that share a key, without comparing all pairs (Norouzi et al. 2012).
 
     Pictures of one group are not compared, so that a thousand alike ones take about a thousand comparisons.
 
     Args:
-        keys: part of the hash of each picture, int64 [N].
-        order: all pictures, int64 [N]. Each is compared with the next ones of its key in this order.
+        keys: part of the hash of each picture, int32 [N].
+        field: number of the field by whose level the pictures of a key are ordered: each is compared with the next.
+        order: all pictures in the order of that level, int32 [N].
         found: what they are compared by.
         groups: group number of each picture, int64 [N].
 
     Returns:
         The groups after joining, int64 [N].
     """
-    ranked = np.sort(keys[order] << 32 | np.arange(len(order)))  # by key, then by order
-    keys, shared = ranked >> 32, np.zeros(len(order), dtype=bool)
+    ranked = np.sort(keys[order].astype(np.int64) << 32 | np.arange(len(order)))  # by key, then by order
+    keys, shared = (ranked >> 32).astype(np.int32), np.zeros(len(order), dtype=bool)
     shared[1:] = keys[1:] == keys[:-1]
     shared[:-1] |= shared[1:]
     keys, order = np.append(keys[shared], -1), order[ranked[shared] & (2**32 - 1)]
     own = np.append(groups[order], -1)
-    ends, first = _run_ends(own, keys), np.arange(len(order))
-    other = first + 1
+    ends = _run_ends(own, keys)
+    first = np.flatnonzero(keys[ends[:-1]] == keys[:-1])  # those before a picture of another group
+    other = ends[first]
+    if not len(first):
+        return groups
+    level = np.append(found.levels[order, field], np.inf)
     while len(first):
-        other = np.where(own[other] == own[first], ends[other], other)
         inside = (keys[other] == keys[first]) & (other - first <= _NEIGHBOURS)
+        inside &= level[other] - level[first] <= _LEVELS
         first, other = first[inside], other[inside]
         near = _near(found, order[first], order[other])
         if near.any():
@@ -115,6 +120,7 @@ def _join_near(keys: np.ndarray, order: np.ndarray, found: _Features, groups: np
             own[:-1] = groups[order]
             ends = _run_ends(own, keys)
         other = other + 1
+        other = np.where(own[other] == own[first], ends[other], other)
     return groups
 
 
@@ -150,12 +156,14 @@ def _features(images: Tensor) -> _Features:
     """Compute what ``images`` uint8 [N, ch, H, W] are compared by."""
     from scipy.fft import dctn
 
-    hashes, levels = [], []
-    for batch in images.split(_ROWS):
-        pixels = batch.float()
+    # Whole arrays: small ones between the large ones of each batch would keep the memory from being used again.
+    count, fields = len(images), images.shape[1] * _FIELDS**2
+    found = _Features(np.empty((count, _WAVES**2 // 64), np.uint64), np.empty((count, fields), np.float32))
+    for start in range(0, count, _ROWS):
+        rows, pixels = slice(start, start + _ROWS), images[start : start + _ROWS].float()
         grey = F.interpolate(pixels.mean(dim=1, keepdim=True), (_SIDE, _SIDE), mode="bilinear", antialias=True)
-        waves = dctn(grey[:, 0].numpy(), axes=(1, 2))[:, :_WAVES, :_WAVES].reshape(len(batch), -1)
+        waves = dctn(grey[:, 0].numpy(), axes=(1, 2))[:, :_WAVES, :_WAVES].reshape(len(pixels), -1)
         bits = waves > np.median(waves, axis=1, keepdims=True)
-        hashes.append(np.packbits(bits, axis=1).view(np.uint64))
-        levels.append(F.adaptive_avg_pool2d(pixels, _FIELDS).flatten(1).numpy())
-    return _Features(np.concatenate(hashes), np.concatenate(levels))
+        found.hashes[rows] = np.packbits(bits, axis=1).view(np.uint64)
+        found.levels[rows] = F.adaptive_avg_pool2d(pixels, _FIELDS).flatten(1).numpy()
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,14 +17,12 @@ from infer.data.duplicates import label_conflicts
 from infer.data.layout import Part, find_layout, first_few
 from infer.data.levels import Levels, UnstatedRangeError, bits_of, range_notes
 from infer.data.pictures import Pictures, Streamed
-from infer.data.splits import Splits, known_duplicates, required_fraction, stratified
+from infer.data.splits import Splits, known_duplicates, required_fraction
+from infer.data.stratified import stratified
 from infer.data.walk import printable
 
 _MAX_UNREADABLE = 0.01
 """A folder with a larger share of unreadable pictures is refused; a smaller share is skipped and listed."""
-
-_TINY_FILE = 8192
-"""Bytes below which threads slow decoding down: passing a picture between them takes longer than decoding it."""
 
 _SAMPLE = 64
 """Streamed pictures whose range of values is looked at."""
@@ -116,7 +113,7 @@ def _read(parts: Mapping[str, Part], decoder: Decoder) -> dict[str, _Reading]:
         streams = decoder.streams(len(part.files))
         files = _sampled(part.files) if streams else part.files
         images = torch.empty(len(files), *decoder.shape, dtype=torch.uint8)
-        readings[name] = _Reading(part, decoder, None if streams else images, _decode(files, decoder, images))
+        readings[name] = _Reading(part, decoder, None if streams else images, decoder.decode_all(files, images))
     errors = [each for own in readings.values() for each in own.outcomes if isinstance(each, UnstatedRangeError)]
     if errors:
         top = max(error.maximum for error in errors)
@@ -133,23 +130,9 @@ def _read_unstated(readings: Mapping[str, _Reading], decoder: Decoder, error: Un
         if waiting and reading.images is not None:
             files = [reading.part.files[at] for at in waiting]
             images = torch.empty(len(files), *decoder.shape, dtype=torch.uint8)
-            for at, image, found in zip(waiting, images, _decode(files, decoder, images), strict=True):
+            for at, image, found in zip(waiting, images, decoder.decode_all(files, images), strict=True):
                 reading.images[at] = image
                 reading.outcomes[at] = found._replace(source="folder") if isinstance(found, Levels) else found
-
-
-def _decode(files: Sequence[Path], decoder: Decoder, images: Tensor) -> list[Levels | PictureError | None]:
-    """Decode ``files`` into ``images``, uint8 [N, ch, H, W]; return the range of each, or why it cannot be read."""
-
-    def decode(index: int) -> Levels | PictureError | None:
-        try:
-            return decoder.decode(files[index], images[index])
-        except PictureError as error:
-            return error
-
-    tiny = files[0].is_file() and files[0].stat().st_size < _TINY_FILE
-    with ThreadPoolExecutor() as pool:  # Pillow releases the interpreter lock while it decodes
-        return list((map if tiny else pool.map)(decode, range(len(files))))
 
 
 def _sampled(files: Sequence[Path]) -> list[Path]:

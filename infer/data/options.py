@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from infer.core.checks import Choice, Name, Range
 from infer.core.errors import UserError, shown
+
+
+@dataclass(frozen=True)
+class RangeOrAuto(Range):
+    """A number of a field lies in a range, or the field is ``auto``."""
+
+    def check(self, key: str, value: Any) -> None:
+        """Raise :class:`UserError` unless ``value`` is a number within the range, or ``auto``."""
+        if isinstance(value, str) and value != "auto":
+            raise UserError(f"{key}={shown(value)}: must be auto, or a number between {self.low} and {self.high}")
+        if value != "auto":
+            super().check(key, value)
 
 
 @dataclass(frozen=True)
@@ -19,8 +31,8 @@ class DatasetOptions:
         torchvision: name of a class of torchvision.datasets.
         root: folder with train/<class>/* and test/<class>/*, or with <class>/* alone; it replaces a download.
         data_dir: folder of torchvision's downloads.
-        image_size: height and width of a picture in pixels.
-        channels: 1 for grey, 3 for colour.
+        image_size: height and width of a picture in pixels; ``auto`` is 32, 64 or 128, which half of the pictures have.
+        channels: 1 for grey, 3 for colour; ``auto`` is grey where every picture is.
         crop: pixels of padding before a random crop.
         flip: mirror pictures at random.
         resized_crop: instead of ``crop``, resize random boxes of at least this share of the area.
@@ -42,8 +54,8 @@ class DatasetOptions:
     torchvision: str | None = None
     root: str | None = None
     data_dir: str = "data"
-    image_size: Annotated[int, Range(4, 1024)] = 64
-    channels: Annotated[int, Choice(1, 3)] = 3
+    image_size: Annotated[int | str, RangeOrAuto(4, 1024)] = 64
+    channels: Annotated[int | str, Choice(1, 3, "auto")] = 3
     crop: int = 4
     flip: bool = True
     resized_crop: Annotated[float | None, Range(0.01, 1)] = None
@@ -69,8 +81,10 @@ class DatasetOptions:
         Raises:
             UserError: for the first rule that does not hold.
         """
-        Range(0, self.image_size).check(f"{at}crop", self.crop)
+        Range(0, self.image_size if isinstance(self.image_size, int) else 1024).check(f"{at}crop", self.crop)
         for key, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and self.channels == "auto":
+                raise UserError(f"{at}channels=auto: {at}{key} is given; give {at}channels=1 or {at}channels=3 too")
             if (self.mean is None) != (self.std is None) or (values is not None and len(values) != self.channels):
                 raise UserError(
                     f"{at}{key}={shown(values)}: give mean and std a value for each of {self.channels} channels"

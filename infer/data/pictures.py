@@ -90,13 +90,12 @@ class Streamed:
         return len(self.targets)
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        images = torch.empty(len(indices), *self.shape, dtype=torch.uint8)
-        for image, index in zip(images, indices.tolist(), strict=True):
-            try:
-                self.decoder.decode(self.files[index], image)
-            except PictureError as error:
-                file = printable(self.files[index])
-                raise UserError(f"{file}: cannot be read as a picture ({error}); mend it or take it away") from error
+        files = [self.files[index] for index in indices.tolist()]
+        images = torch.empty(len(files), *self.shape, dtype=torch.uint8)
+        for file, found in zip(files, self.decoder.decode_all(files, images), strict=True):
+            if isinstance(found, PictureError):
+                why = f"cannot be read as a picture ({found}); mend it or take it away"
+                raise UserError(f"{printable(file)}: {why}") from found
         return images, self.targets[indices]
 
     def part(self, positions: Tensor) -> Streamed:

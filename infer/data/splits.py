@@ -16,9 +16,13 @@ from infer.data.arrays import Array, pictures_from_arrays
 from infer.data.decoder import Decoder
 from infer.data.duplicates import duplicate_groups
 from infer.data.pictures import Pictures, Streamed
+from infer.data.stratified import members_of_each, stratified
 
 _MOMENTS_SAMPLE = 2000
 """Streamed pictures that the moments are measured on."""
+
+_ROWS = 1000
+"""Pictures whose levels are counted at once."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,7 @@ class Splits:
     Args:
         name: of the data set.
         classes: class names, in the order of the class numbers.
-        train: pictures to learn from.
-        test: pictures to measure on.
+        train, test: pictures to learn from, and to measure on.
         notes: one line for each problem found in reading, such as skipped files.
         given_moments: mean and std float32 [ch] of pixels in 0 to 1; None measures them on the train pictures.
         validation: pictures to choose settings by, where the data set has a split of its own for that.
@@ -112,10 +115,9 @@ class Splits:
         return replace(self, train=self.train.part(long_tail(self.picks(seed), factor)))
 
     def held_out(self, share: float, seed: int) -> Splits:
-        """Return the data set for choosing settings: the test pictures are replaced.
+        """Return the data set for choosing settings, with other test pictures.
 
-        The validation pictures take their place or, where there are none, ``share`` of the train pictures of each
-        class, which then are no longer train pictures. ``seed`` determines which.
+        They are the validation pictures or, without any, ``share`` of each class, taken from the train pictures.
         """
         if self.validation is not None:
             return replace(self, test=self.validation, validation=None, given_moments=self.moments)
@@ -142,7 +144,7 @@ class Splits:
         Every method and baseline takes the pictures from the front of these lists.
         """
         generator = torch.Generator().manual_seed(seed)
-        members = [(self.train.targets == number).nonzero().flatten() for number in range(len(self.classes))]
+        members = members_of_each(self.train.targets, len(self.classes))
         return [own[torch.randperm(len(own), generator=generator)] for own in members]
 
 
@@ -171,47 +173,6 @@ def known_duplicates(pictures: Pictures | Streamed) -> Tensor | None:
     return duplicate_groups(pictures.images) if isinstance(pictures, Pictures) else None
 
 
-def stratified(
-    targets: Tensor,
-    share: float,
-    seed: int,
-    groups: Tensor | None = None,
-    classes: Sequence[str] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Divide pictures into a train and a test part, with ``share`` of each class in the test part.
-
-    A group stays in one part: in the train part where it is too large for the test part. A class whose pictures all
-    belong to one group is divided nevertheless.
-
-    Args:
-        targets: class numbers, int64 [N].
-        share: of each class, in 0 to 1; at least one picture.
-        seed: of the random choice.
-        groups: group number of each picture, int64 [N], such as those of :func:`duplicate_groups`.
-        classes: class names, for the message.
-
-    Returns:
-        Positions of the train and of the test part, int64, ascending.
-
-    Raises:
-        UserError: if a class has a single picture.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    test = torch.zeros(len(targets), dtype=torch.bool)
-    for number in targets.unique():
-        members = (targets == number).nonzero().flatten()
-        members = members[torch.randperm(len(members), generator=generator)]
-        if len(members) < 2:
-            name = classes[int(number)] if classes else f"number {int(number)}"
-            raise UserError(f"dataset: class {name} has one picture; a split needs two, so add one")
-        wanted = max(1, round(share * len(members)))
-        if groups is not None:
-            test = _with_groups(test, members, wanted, targets, groups)
-        if groups is None or not test[members].any():
-            test[members[:wanted]] = True
-    return (~test).nonzero().flatten(), test.nonzero().flatten()
-
-
 def required_fraction(name: str, test_fraction: float | None) -> float:
     """Return ``test_fraction``; raise :class:`UserError` if it is missing for data without a test split."""
     if test_fraction is None:
@@ -220,21 +181,6 @@ def required_fraction(name: str, test_fraction: float | None) -> float:
             "out, such as 0.2"
         )
     return test_fraction
-
-
-def _with_groups(test: Tensor, members: Tensor, wanted: int, targets: Tensor, groups: Tensor) -> Tensor:
-    """Add the groups of ``members`` to the test part bool [N], up to ``wanted`` pictures of their class.
-
-    A group that would leave a class without train pictures is not added.
-    """
-    for member in members:
-        if test[members].sum() == wanted:
-            break
-        larger = test | (groups == groups[member])
-        left = targets[~larger].bincount(minlength=int(targets.max()) + 1)
-        if larger[members].sum() <= wanted and left[targets[larger]].all():
-            test = larger
-    return test
 
 
 def pixel_moments(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -249,7 +195,8 @@ def pixel_moments(images: Tensor) -> tuple[Tensor, Tensor]:
     levels = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []
     for channel in range(images.shape[1]):
-        histogram = images[:, channel].flatten().bincount(minlength=256).double()
+        counts = [some.flatten().bincount(minlength=256) for some in images[:, channel].split(_ROWS)]  # a copy each
+        histogram = torch.stack(counts).sum(dim=0).double()
         share = histogram / histogram.sum()
         mean.append(share @ levels)
         std.append(((share @ levels**2) - mean[-1] ** 2).clamp(min=1e-6).sqrt())

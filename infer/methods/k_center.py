@@ -31,11 +31,9 @@ def greedy_order(features: Tensor, count: int) -> Tensor:
     Returns:
         Distinct indices in the order of picking, int64 [min(count, N)].
     """
-    picked = [0]
-    distance = torch.linalg.vector_norm(features - features[0], dim=1)
+    picked, distance = [0], torch.full((len(features),), torch.inf)
     while len(picked) < min(count, len(features)):
-        best = int(distance.argmax())
-        picked.append(best)
-        distance = torch.minimum(distance, torch.linalg.vector_norm(features - features[best], dim=1))
-        distance[picked] = -1.0
+        distance = torch.minimum(distance, torch.linalg.vector_norm(features - features[picked[-1]], dim=1))
+        distance[picked[-1]] = -1.0  # nearer than any other ever is: it is not picked again
+        picked.append(int(distance.argmax()))
     return torch.tensor(picked)

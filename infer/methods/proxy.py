@@ -32,21 +32,31 @@ class ProxyModel:
     device: torch.device
 
     @torch.no_grad()
-    def reducible_loss(self, images: Tensor) -> Tensor:
+    def reducible_loss(self, images: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
         """Compute the reducible loss of ``images`` uint8 [B, ch, H, W]: float32 [B], on the CPU.
+
+        Args:
+            images: of pixel levels.
+            teacher_logits: the teachers' logits of them, finite, float32 [M, B, C] on ``device``; None computes them.
 
         Raises:
             UserError: for logits that are NaN or infinite.
         """
         images = images.to(self.device)
+        proxy_logits = self.network.to(self.device)(images).float()
+        require_finite("the proxy model", proxy_logits)  # NaN is larger than no loss
+        if teacher_logits is None:
+            teacher_logits = self._teacher_logits(images)
+        return reducible_loss(proxy_logits, teacher_logits, self.temperature).cpu()
+
+    def _teacher_logits(self, images: Tensor) -> Tensor:
+        """Compute the teachers' logits of ``images`` on ``device``, float32 [M, B, C]; refuse NaN and infinite ones."""
         mean, std = (moment.to(self.device) for moment in self.moments)
         teachers = Ensemble(self.teachers, "probabilities", self.temperature).to(self.device)
-        teacher_logits = teachers.logits(normalised(images, mean, std))
-        proxy_logits = self.network.to(self.device)(images).float()
-        require_finite("the proxy model", proxy_logits)  # NaN would count as the largest loss
-        for teacher, logits in zip(self.teachers, teacher_logits, strict=True):
+        found = teachers.logits(normalised(images, mean, std))
+        for teacher, logits in zip(self.teachers, found, strict=True):
             require_finite(f"teacher {type(teacher).__name__}", logits)
-        return reducible_loss(proxy_logits, teacher_logits, self.temperature).cpu()
+        return found
 
 
 def reducible_loss(proxy_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:

@@ -56,7 +56,7 @@ class SelectionInputs:
     @cached_property
     def per_class(self) -> list[int]:
         """Number of naturals of each class. Where a class runs out of images, the others take its share."""
-        classes = [torch.full_like(members, number) for number, members in enumerate(self.order)]
+        classes = [torch.full_like(members[: self.count], number) for number, members in enumerate(self.order)]
         return round_robin(classes, self.weights)[: self.count].bincount(minlength=len(classes)).tolist()
 
     @property
@@ -108,7 +108,8 @@ def round_robin(orders: Sequence[Tensor], weights: Tensor) -> Tensor:
 
 def select_pictures(inputs: SelectionInputs, orders: Sequence[Tensor]) -> Naturals:
     """Select the first train images of each class, where ``orders`` holds the indices of each class by preference."""
-    return Naturals(*inputs.data.train[round_robin(orders, inputs.weights)[: inputs.count]])
+    enough = [order[: inputs.count] for order in orders]
+    return Naturals(*inputs.data.train[round_robin(enough, inputs.weights)[: inputs.count]])
 
 
 def select_created(inputs: SelectionInputs, images: Tensor) -> Naturals:

@@ -51,6 +51,8 @@ class Classifier(LightningModule):
     mean: Tensor
     std: Tensor
     log_shares: Tensor
+    temperature: float = 1.0
+    """Of the softmax of the logits in the loss."""
 
     def __init__(self, name: str, network: nn.Module, task: Task) -> None:
         super().__init__()
@@ -101,6 +103,10 @@ class Classifier(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits float32 [B, C] of ``images`` in pixel levels."""
         return self.logits(self.inputs(images))
+
+    def target(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the probabilities [B, C] that the network is to give normalised images with these ``labels``."""
+        raise NotImplementedError
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Update the confusion matrix.

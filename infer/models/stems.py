@@ -16,7 +16,7 @@ def require_stem(chosen: BackboneOptions) -> None:
     """Raise :class:`UserError` for an unknown stem, and for one that would throw pretrained weights away."""
     if chosen.stem not in ("auto", "small", "full"):
         raise choices("backbone.stem", chosen.stem, ["auto", "small", "full"])
-    if chosen.stem == "small" and chosen.pretrained:
+    if chosen.stem == "small" and chosen.is_pretrained:
         raise _no_small_stem(chosen, "its pretrained first convolution would be replaced by a random one")
 
 
@@ -29,7 +29,7 @@ def small_stem(model: nn.Module, chosen: BackboneOptions, channels: int, side: i
     Raises:
         UserError: where ``stem=small`` and the network cannot have one.
     """
-    if chosen.stem == "full" or (chosen.stem == "auto" and (side > SMALL_SIDE or chosen.pretrained)):
+    if chosen.stem == "full" or (chosen.stem == "auto" and (side > SMALL_SIDE or chosen.is_pretrained)):
         return
     name, obstacle = _first_convolution(model)
     obstacle = obstacle or _keep_resolution(model, name, channels, side)

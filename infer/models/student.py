@@ -43,13 +43,16 @@ class StudentModule(Classifier):
         if self.ensemble:
             self.ensemble.to(self.device)
 
+    def target(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the probabilities of the labels, or those of the ensemble where there is one."""
+        return distribution(self.ensemble(inputs) if self.ensemble else labels, self.space, self.temperature)
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Compute the loss of one batch of (images, labels)."""
         images, labels = batch
         images = self.inputs(self.augment(images))
         images, partner, weight = mix(images, self.mixing.kind, self.mixing.alpha)
-        labels = self.ensemble(images) if self.ensemble else mix_labels(labels, partner, weight)
-        target = distribution(labels, self.space, self.temperature)
+        target = self.target(images, mix_labels(labels, partner, weight))
         loss = distillation_loss(self.logits(images) + self.log_shares, target, self.temperature)
         self.log(f"student/{self.name}/loss", loss, prog_bar=True)
         return loss

@@ -22,6 +22,10 @@ class TeacherModule(Classifier):
         super().__init__(name, network, task)
         self.label_smoothing = label_smoothing
 
+    def target(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the true classes."""
+        return F.one_hot(labels, self.task.classes).float()
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Compute the loss of one batch of (images, class numbers)."""
         images, targets = batch

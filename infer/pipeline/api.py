@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from infer.core.checks import as_identity, check
+from infer.core.checks import check
 from infer.core.errors import UserError, shown
+from infer.core.identity import as_identity
 from infer.core.progress import reporting
 from infer.data import Splits
 from infer.distilled import DistilledSet

@@ -14,7 +14,7 @@ from infer.core.labels import Ensemble, average, stored_labels
 from infer.core.mixed_views import MixedViews, quantise_labels
 from infer.core.options import LabelOptions
 from infer.core.progress import counted, stage, track
-from infer.distilled import DistilledSet
+from infer.distilled import DistilledSet, Header
 from infer.methods.proxy import ProxyModel
 from infer.models.weights import require_finite
 from infer.training.context import Context
@@ -81,7 +81,7 @@ class Labeller:
             )
         viewed = replace(bare, header=replace(header, views=views.header))
         if proxy and views.candidates > 1:
-            viewed = replace(viewed, choices=self._choose(viewed, views, proxy))
+            return self._chosen(viewed, views, proxy)
         return replace(viewed, labels=quantise_labels(self._labels(viewed)))
 
     def placeholder(self, bare: DistilledSet) -> DistilledSet:
@@ -96,29 +96,41 @@ class Labeller:
         labels = torch.zeros(views.count, classes, dtype=torch.uint8)
         return replace(bare, labels=labels, choices=choices, header=replace(bare.header, views=views.header))
 
-    def _choose(self, viewed: DistilledSet, views: MixedViews, proxy: ProxyModel) -> Tensor:
-        """Return, for each mixed view, its candidate of the highest reducible loss: int64 [V]."""
-        stage("Choosing %s among %d candidates each", counted(views.count, "mixed view"), views.candidates)
-        losses = []
+    def _chosen(self, viewed: DistilledSet, views: MixedViews, proxy: ProxyModel) -> DistilledSet:
+        """Return ``viewed`` with the candidate of the highest reducible loss of each mixed view, and with its label.
+
+        Each candidate is composed once and passes once through the teachers: the label of the best one so far is kept.
+        """
+        items, teachers = counted(views.count, "mixed view"), counted(len(self.teachers), "teacher")
+        stage("Choosing %s among %d candidates each, and labelling with %s", items, views.candidates, teachers)
+        largest = torch.full((views.count,), -torch.inf)
+        choices = torch.zeros(views.count, dtype=torch.int64)
+        labels = torch.zeros(views.count, len(viewed.classes), dtype=torch.uint8)
         for number in range(views.candidates):
             candidates = replace(viewed, choices=torch.full((views.count,), number))
             title = f"candidate {number + 1} of {views.candidates}"
-            batches = track(torch.arange(views.count).split(_BATCH), title)
-            losses.append(torch.cat([proxy.reducible_loss(candidates.images(part)) for part in batches]))
-        return torch.stack(losses).argmax(dim=0)
+            for part in track(torch.arange(views.count).split(_BATCH), title):
+                images = candidates.images(part)
+                logits, own_labels = self._outputs(viewed.header, images)
+                losses = proxy.reducible_loss(images, logits)
+                better = ~(losses <= largest[part])  # so that every view gets a label, whatever the losses are
+                largest[part[better]], choices[part[better]] = losses[better], number
+                labels[part[better]] = quantise_labels(own_labels[better])
+        return replace(viewed, choices=choices, labels=labels)
 
     def _labels(self, bare: DistilledSet) -> Tensor:
         """Return the teachers' labels of every item of ``bare``: float32 [len, C]."""
-        header, device = bare.header, self.context.trainer.device
-        networks = [teacher.network for teacher in self.teachers]
-        ensemble = Ensemble(networks, header.space, header.temperature).to(device)
         items = counted(len(bare), "mixed view" if bare.mixed_views else "image")
-        stage("Labelling %s with %s", items, counted(len(networks), "teacher"))
+        stage("Labelling %s with %s", items, counted(len(self.teachers), "teacher"))
+        batches = track(torch.arange(len(bare)).split(_BATCH), "labels")
+        return torch.cat([self._outputs(bare.header, bare.images(part))[1] for part in batches])
+
+    def _outputs(self, header: Header, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the teachers' logits float32 [M, B, C] of ``images`` uint8 [B, ch, H, W], and their labels [B, C]."""
+        device = self.context.trainer.device
+        ensemble = Ensemble([teacher.network for teacher in self.teachers], header.space, header.temperature).to(device)
         mean, std = (moment.to(device) for moment in self.context.data.moments)
-        found = []
-        for part in track(torch.arange(len(bare)).split(_BATCH), "labels"):
-            logits = ensemble.logits(ufc.normalise(bare.images(part).to(device), mean, std))
-            for teacher, own in zip(self.teachers, logits, strict=True):
-                require_finite(f"teacher {teacher.name}", own)
-            found.append(average(logits, header.space, header.temperature).cpu())
-        return torch.cat(found)
+        logits = ensemble.logits(ufc.normalise(images.to(device), mean, std))
+        for teacher, own in zip(self.teachers, logits, strict=True):
+            require_finite(f"teacher {teacher.name}", own)
+        return logits, average(logits, header.space, header.temperature).cpu()

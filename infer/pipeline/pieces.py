@@ -10,7 +10,7 @@ from infer.core.budget import Split, infer_split, natural_split
 from infer.core.forecast import Piece
 from infer.data import Splits
 from infer.pipeline.baselines import SETS, ComparedSets
-from infer.pipeline.compare import Row, missing_rows
+from infer.pipeline.compare import ORDER, Row, missing_rows
 from infer.pipeline.limits import stored_views
 from infer.pipeline.options import DistillOptions
 from infer.pipeline.search import combinations
@@ -32,7 +32,8 @@ def stages_of(options: DistillOptions, data: Splits, rows: Sequence[Row] | None)
         rows: those of an earlier command, whose set stays; None where the set is created.
     """
     recipe, teachers = options.recipe.teacher, options.teachers.backbones
-    images = max(recipe.epochs * len(data.train), recipe.min_steps * recipe.batch)
+    copies = 1 if recipe.compressed is None else 2
+    images = max(recipe.epochs * copies * len(data.train), recipe.min_steps * recipe.batch)
     found = [[Piece(f"teacher {name}", name, images) for name in teachers if recipe.epochs]]
     if choices := combinations(options):
         found.append([piece for choice in choices for piece in _tried(options.chosen(choice), data)])
@@ -59,8 +60,9 @@ def _set(settings: SetOptions, teachers: Sequence[str], data: Splits) -> Iterato
     if settings.method.has_compensators:
         least = int(settings.budget.by == "bytes")  # which hold an image of each class
         rounds = max(least, _split(settings, teachers, data).rounds)
-        for name in teachers if rounds else ():
-            yield [Piece(f"compensators {name}", name, settings.ufc.steps * rounds * classes)]
+        if rounds:
+            images = settings.ufc.steps * rounds * classes
+            yield [Piece(f"compensators {name}", name, images) for name in teachers]
     yield from _labels(settings, teachers, data)
 
 
@@ -73,8 +75,9 @@ def _labels(settings: SetOptions, teachers: Sequence[str], data: Splits) -> Iter
     elif labels.kind == "views":
         images = stored_views(settings, data, networks)
         titles = [f"candidate {number} of {labels.candidates}" for number in range(1, labels.candidates + 1)]
-        if labels.candidates > 1:
+        if labels.candidates > 1:  # which are labelled as they are chosen
             yield [Piece(title, _LABELS, _FORWARD * images * (1 + networks)) for title in titles]
+            return
     else:
         return
     yield [Piece(_LABELS, _LABELS, _FORWARD * images * networks)]
@@ -89,7 +92,7 @@ def _split(settings: SetOptions, teachers: Sequence[str], data: Splits) -> Split
 
 
 def _students(options: DistillOptions, data: Splits, rows: Sequence[Row]) -> Iterator[Piece]:
-    """Yield the pieces of the table, in their order: baselines are labelled, students are trained."""
+    """Yield the pieces of the table, in their order: all baselines are labelled, then students are trained."""
     recipe, count, settings = options.recipe.student, options.students.seeds, options.set_options(options.method)
     steps, wanted = _steps(options, data), missing_rows(options, rows)
     real = max(steps, math.ceil(recipe.real_epochs * len(data.train) / recipe.batch))
@@ -99,14 +102,21 @@ def _students(options: DistillOptions, data: Splits, rows: Sequence[Row]) -> Ite
         ComparedSets.equal_images: own,
         ComparedSets.static: "static",
     }
-    for source in (*SETS, "real"):
+    for source, _ in _by_source(wanted):
+        if kind := kinds.pop(SETS.get(source), None):  # rows may share a set
+            yield from chain(*_labels(settings.baseline(kind), options.teachers.backbones, data))
+    for source, names in _by_source(wanted):
         images = (real if source == "real" else steps) * recipe.batch
         seeds = range(count) if source == "real" else range(options.seed * count, (options.seed + 1) * count)
-        names = [name for name, other in wanted if other == source]
-        if names and (kind := kinds.pop(SETS.get(source), None)):  # rows may share a set
-            yield from chain(*_labels(settings.baseline(kind), options.teachers.backbones, data))
         for name in names:
             yield from (Piece(f"student {name}-{source}-{seed}", name, images) for seed in seeds)
+
+
+def _by_source(wanted: Sequence[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each source of rows, in the order of their trainings, with the names of its students."""
+    for source in ORDER:
+        if names := [name for name, other in wanted if other == source]:
+            yield source, names
 
 
 def _steps(options: DistillOptions, data: Splits) -> int:

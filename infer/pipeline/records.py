@@ -159,7 +159,9 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         return None
     rows = [row for row in result["students"] if not _is_changed(folder, row)]
     analysed = len(rows) == len(result["students"]) and _is_analysed(folder, result)
-    return {key: rows if key == "students" else value for key, value in result.items() if analysed or key not in _ADDED}
+    return {
+        key: rows if key == "students" else value for key, value in result.items() if analysed or key not in ANALYSIS
+    }
 
 
 def set_digests(folder: Path, teachers: Sequence[Teacher]) -> dict[str, str]:
@@ -170,14 +172,15 @@ def set_digests(folder: Path, teachers: Sequence[Teacher]) -> dict[str, str]:
 
 def analysis_digests(folder: Path, analysed: Mapping[str, Any]) -> dict[str, str]:
     """Return the digests of an analysis and of its arrays."""
-    parts = json.loads(json.dumps({key: analysed.get(key) for key in _ANALYSIS}))
+    parts = json.loads(json.dumps({key: analysed.get(key) for key in _MEASURED}))
     return {**digests(folder, [folder / ARRAYS]), **{key: digest({key: value}) for key, value in parts.items()}}
 
 
-_ANALYSIS = ("evidence", "data")
+_MEASURED = ("evidence", "data")
 """What the analysis for the report adds to a result."""
 
-_ADDED = (*_ANALYSIS, "analysis_digests")
+ANALYSIS = (*_MEASURED, "analysis_digests")
+"""All keys of the analysis in a result."""
 
 
 def _is_changed(folder: Path, row: Mapping[str, Any]) -> bool:

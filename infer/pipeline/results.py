@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from infer.core.checks import as_identity
+from infer.core.identity import as_identity
 from infer.core.memory import peak_bytes
 from infer.distilled import DistilledSet
 from infer.pipeline.assemble import Assembler

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from infer.core.errors import UserError
-from infer.core.files import find_folder, reserve_folder, sweep_temporaries, write_json
+from infer.core.files import SETTINGS, find_folder, read_json, reserve_folder, sweep_temporaries, write_json
 from infer.core.forecast import forecast, forecasting
 from infer.core.progress import counted, rank, stage, stages, stages_left
 from infer.core.version import __version__
@@ -25,21 +25,24 @@ from infer.metrics.ranking import ddranking_scores
 from infer.models.weights import frozen, load_weights
 from infer.pipeline.assemble import Assembler
 from infer.pipeline.baselines import ComparedSets
-from infer.pipeline.compare import Row, compare, missing_rows
+from infer.pipeline.compare import Row, compare, missing_rows, threads_of_students
 from infer.pipeline.next_steps import after_distilling
 from infer.pipeline.options import DistillOptions
 from infer.pipeline.pieces import stages_of
-from infer.pipeline.records import ARRAYS, FILE, analysis_digests, read_result, set_digests
+from infer.pipeline.records import ANALYSIS, ARRAYS, FILE, analysis_digests, read_result, set_digests
 from infer.pipeline.results import machine, set_facts
 from infer.pipeline.run_folder import Backbones, Run, run_name
 from infer.pipeline.search import BudgetSearch
-from infer.report import pictures, table, tracking
+from infer.pipeline.teachers import trained_teachers
+from infer.report import datasheet, pictures, table, tracking
 from infer.report.analysis import REPORTED, AnalysisInputs, Compression, ReportArrays, analyse, usable
 from infer.report.verdict import decide
 from infer.training.compensators import Compensators
+from infer.training.jobs import threads_of_each
 from infer.training.metrics_file import MetricsFile
 from infer.training.records import RESULT
-from infer.training.teachers import Teacher, require_above_chance, teacher_in_folder
+from infer.training.teachers import Teacher
+from infer.training.workers import workers
 
 log = logging.getLogger("infer")
 
@@ -71,7 +74,7 @@ def distill(options: DistillOptions, backbones: Backbones, quiet: bool = False) 
 def plan(options: DistillOptions, backbones: Backbones) -> dict[str, Any]:
     """Print and return the state of the run, finished, unfinished or new, and its folder. Nothing is created."""
     run = Run.prepare(options, backbones)
-    folder, reserved = find_folder(run.place, run.settings)
+    folder, reserved = find_folder(run.place, run.settings, run.is_same)
     result = read_result(folder) if reserved else None
     lacking = missing_rows(options, result["students"]) if result else []
     state = "finished" if run.is_finished(result) else "unfinished" if reserved else "new"
@@ -89,7 +92,7 @@ def create(options: DistillOptions, backbones: Backbones, report: Report | None 
         report: called with the step and the accuracy of its students in training.
     """
     run = Run.prepare(options, backbones)
-    folder = reserve_folder(run.place, run.settings)
+    folder = reserve_folder(run.place, run.settings, run.is_same)
     run = replace(run, context=replace(run.context, report=report))
     with run.context.lock(folder / ".lock", str(folder)):
         result = run.context.from_first("the result of the run", lambda: read_result(folder))
@@ -112,7 +115,7 @@ def _logged(run: Run, folder: Path, before: dict[str, Any] | None) -> dict[str, 
     with tracking.loggers(options.logger, folder, name, "distill", tags, run.settings) as loggers:
         context = replace(run.context, loggers=loggers)
         planned = stages_of(options, data, _known_rows(options, before))
-        with stages(len(planned)), forecasting([*chain(*planned)]):
+        with workers(), stages(len(planned)), forecasting([*chain(*planned)]):
             result, teachers = _distill(replace(run, context=context), folder, before)
         tracking.log_results([MetricsFile(folder), *loggers], result)
         write_json(folder / RESULT, result)
@@ -129,11 +132,14 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
     there, before its students start: a run that is stopped never creates another.
     """
     options = run.options
-    teachers = _teachers(run)
+    names = options.teachers.backbones
+    stage("Training %s (%s)", counted(len(names), "teacher"), ", ".join(names))
+    teachers = trained_teachers(run.context, options)
     compensators = Compensators(teachers, options.recipe.ufc, options.distill)
     order = run.context.data.picks(options.seed)
     settings = options.set_options(options.method)
-    assembler = Assembler(run.context, settings, order, teachers, compensators, folder, run.settings)
+    provenance = read_json(folder / SETTINGS)  # of the first command: others may ask for more students of the set
+    assembler = Assembler(run.context, settings, order, teachers, compensators, folder, provenance)
     search = BudgetSearch(assembler, options)
     options, choices = search.run(run.place.with_name("auto"))
     known = _known_rows(options, before)
@@ -149,23 +155,30 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
         made |= {"choices": choices, "digests": set_digests(folder, teachers)}
         write_json(folder / RESULT, made)
     sets = ComparedSets(assembler, distilled)
-    wanted = len(missing_rows(options, known or [])) * options.students.seeds
-    stage("Training %s", counted(wanted, "student"))
+    stage("Training %s", counted(len(missing_rows(options, known or [])) * options.students.seeds, "student"))
     rows = compare(sets, options, folder, known or [])
     analysed = _analysed(sets, options, rows, folder) if options.report.language else {}
     if analysed:
         analysed["analysis_digests"] = analysis_digests(folder, analysed)
     seconds = {**made["seconds"], "students": round(sum(row["seconds"] for row in rows), 2), "total": 0.0}
+    if any(row not in rows for row in made["students"]):  # an analysis is of the rows that were
+        made = {key: value for key, value in made.items() if key not in ANALYSIS}
     result = {
         **made,
         **analysed,
         "students": rows,
-        "scores": {name: ddranking_scores(rows, name) for name in options.students.backbones},
+        "scores": {name: ddranking_scores(rows, name) for name in dict.fromkeys(row["backbone"] for row in rows)},
         "seconds": {**seconds, "total": round(sum(seconds.values()), 2)},
-        "hardware": machine(),
+        "hardware": {**machine(), "training_threads": _threads(run.options)},
         "version": __version__,
     }
     return result, teachers
+
+
+def _threads(options: DistillOptions) -> dict[str, int]:
+    """Return the threads of each training of a stage: teachers, or compensators of each, and students."""
+    teachers = threads_of_each(options.trainer, len(options.teachers.backbones))
+    return {"teachers": teachers, "students": threads_of_students(options)}
 
 
 def _known_rows(options: DistillOptions, before: Mapping[str, Any] | None) -> list[Row] | None:
@@ -173,16 +186,6 @@ def _known_rows(options: DistillOptions, before: Mapping[str, Any] | None) -> li
     if before is None:
         return None
     return [row for row in before["students"] if usable(row) or not options.report.language]
-
-
-def _teachers(run: Run) -> list[Teacher]:
-    """Return the teachers of the run, trained where missing; none is near chance."""
-    options, context = run.options.teachers, run.context
-    stage("Training %s (%s)", counted(len(options.backbones), "teacher"), ", ".join(options.backbones))
-    recipe, output = run.options.recipe.teacher, run.options.output
-    teachers = [teacher_in_folder(context, name, recipe, options.seed, output) for name in options.backbones]
-    require_above_chance(context, teachers, options.margin)
-    return teachers
 
 
 def _create_set(assembler: Assembler, options: DistillOptions, folder: Path) -> tuple[DistilledSet, dict[str, Any]]:
@@ -254,11 +257,16 @@ def _students(assembler: Assembler, name: str, files: Sequence[str]) -> list[nn.
 
 
 def _reported(run: Run, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Return the result with its verdict, and write the page where ``report.language`` is set."""
-    if rank() == 0 and run.options.report.language:
-        from infer.report import page  # matplotlib and jinja2 are an extra
+    """Return the result, with its verdict where ``report.language`` is set; write both and the datasheet."""
+    if rank() > 0:
+        return result
+    distilled = _load(folder / FILE)
+    if run.options.report.language:
+        from infer.report import brief, page  # matplotlib is an extra
 
         result = {**result, **decide(result, run.options.report)}
         write_json(folder / RESULT, result)
-        page.write(result, ReportArrays.load(folder / ARRAYS), _load(folder / FILE), folder / "report.html")
+        page.write(result, ReportArrays.load(folder / ARRAYS), distilled, folder / "report.html")
+        brief.write(result, distilled, folder / "brief.md")
+    datasheet.write(result, distilled, folder / "datasheet.md")
     return result

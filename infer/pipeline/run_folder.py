@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infer.core.checks import as_identity
 from infer.core.errors import UserError, shown
 from infer.core.extras import require
 from infer.core.folder_names import folder_name
+from infer.core.identity import as_identity
 from infer.core.paths import user_path
 from infer.core.progress import rank
 from infer.data import read_dataset
@@ -58,6 +58,24 @@ def identity(options: BaseOptions) -> dict[str, Any]:
     return {**content, "labels": options.labels.identity}
 
 
+def is_same_set(known: Mapping[str, Any], wanted: Mapping[str, Any], with_student: bool) -> bool:
+    """Return whether two identities are those of the same set, whatever students are compared on it.
+
+    Args:
+        known: of a run on disk, of this or an earlier version.
+        wanted: of a run.
+        with_student: whether the first student decides the set too: as its proxy model, or for ``budget.choices``.
+    """
+    try:
+        first = [settings["students"]["backbones"][0] for settings in (known, wanted)]
+        names = [*wanted["teachers"]["backbones"], *(first[1:] if with_student else [])]
+        networks = [[settings["backbones"][name] for name in names] for settings in (known, wanted)]
+    except (LookupError, TypeError):
+        return False
+    others = [{**settings, "students": None, "backbones": None} for settings in (known, wanted)]
+    return others[0] == others[1] and networks[0] == networks[1] and (first[0] == first[1] or not with_student)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run that may start: its options are checked and its data are read.
@@ -102,9 +120,20 @@ class Run:
         place = user_path(options.output) / "distill" / data / run_name(options) / f"seed{options.seed}"
         return cls(options, context, place, settings)
 
+    def is_same(self, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+        """Return whether a folder with the settings ``known`` has the set of this run, whose settings are ``wanted``.
+
+        Students of another number or backbone come to its table.
+        """
+        options = self.options
+        chosen = bool(options.budget.choices.values)
+        return is_same_set(known, wanted, chosen or options.set_options(options.method).uses_proxy)
+
     def is_finished(self, result: Mapping[str, Any] | None) -> bool:
         """Return whether ``result`` has every row, and every number of the report, that the options ask for."""
         if result is None or missing_rows(self.options, result["students"]):
             return False
-        analysed = ("evidence",) if self.options.report.language else ()
-        return {"scores", "hardware", *analysed} <= set(result)
+        if not {"scores", "hardware"} <= set(result):
+            return False
+        analysed = result.get("evidence", {}).get("student")
+        return not self.options.report.language or analysed == self.options.students.backbones[0]

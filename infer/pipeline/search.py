@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from infer.core.checks import as_identity
 from infer.core.errors import UserError
 from infer.core.files import reserve_folder, write_json
+from infer.core.identity import as_identity
 from infer.core.progress import stage, unnumbered
 from infer.core.records import read_record
 from infer.data import Splits

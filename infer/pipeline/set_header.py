@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infer.core.checks import as_identity
 from infer.core.files import digest
+from infer.core.identity import as_identity
 from infer.core.mixed_views import MixedViews
 from infer.core.version import __version__
 from infer.data import Splits

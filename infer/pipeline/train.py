@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,17 +22,13 @@ from infer.pipeline.next_steps import after_logging
 from infer.pipeline.options import TrainOptions
 from infer.pipeline.run_folder import Backbones, context_of, identity
 from infer.pipeline.set_options import RANDOM
+from infer.pipeline.teachers import trained, trained_teachers
 from infer.report import tracking
 from infer.training.context import Context
+from infer.training.jobs import Training, side_by_side, threads_of_each
+from infer.training.records import RESULT
 from infer.training.students import Student, student_in_folder
-from infer.training.teachers import (
-    require_above_chance,
-    require_network,
-    require_teachers,
-    teacher_folder,
-    teacher_in_folder,
-    training_folder,
-)
+from infer.training.teachers import require_network, require_teachers, teacher_folder, training_folder
 from infer.training.training_set import TrainingSet
 
 log = logging.getLogger("infer")
@@ -74,7 +71,7 @@ def _train_teacher(options: TrainOptions, context: Context) -> dict[str, Any]:
     title = f"{data.name}-{name}-seed{options.seed}"
     with tracking.loggers(options.logger, folder, title, "teacher", [data.name, name], identity(options)) as loggers:
         ready = replace(context, loggers=loggers)
-        teacher = teacher_in_folder(ready, name, recipe, options.seed, options.output)
+        (teacher,) = trained(ready, [name], recipe, options.seed, options.output)
         facts = {"accuracy": teacher.accuracy, "seconds": teacher.seconds}
         assert teacher.file is not None
         tracking.log_teacher(loggers, data.name, name, teacher.file, facts)
@@ -90,11 +87,7 @@ def _random_set(options: TrainOptions, context: Context, title: str) -> tuple[Di
     planned(context, options.set_options(RANDOM), names, {}).require_possible()
     if names:
         require_teachers(context, chosen.backbones, [])
-        teachers = [
-            teacher_in_folder(context, name, options.recipe.teacher, chosen.seed, options.output)
-            for name in chosen.backbones
-        ]
-        require_above_chance(context, teachers, chosen.margin)
+        teachers = trained_teachers(context, options)
     place = training_folder(context, options.backbone.name, options.output) / title / f"set{options.seed}"
     folder = reserve_folder(place, context.identity(**identity(options)))
     with context.lock(folder / ".lock", str(folder)):
@@ -120,7 +113,9 @@ def _train_student(options: TrainOptions, context: Context, source: _Source) -> 
     ):
         ready = replace(context, loggers=loggers)
         training_set = TrainingSet.of_set(distilled, source.teachers)
-        result: Mapping[str, Any] = student_in_folder(ready, student, training_set, folder)
+        run = partial(student_in_folder, student=student, training_set=training_set, folder=folder)
+        training = Training(f"student {student.name}", folder / RESULT, run)
+        result: Mapping[str, Any] = next(side_by_side(ready, [training], threads_of_each(ready.trainer, 1)))
     log.info("Student %s on %s: test accuracy %.2f %% (%s)", name, source.title, 100 * result["accuracy"], folder)
     for line in after_logging(folder, options.logger):
         log.info(line)

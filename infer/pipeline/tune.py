@@ -15,11 +15,11 @@ import optuna
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from infer.core.checks import as_identity
 from infer.core.durations import rough
 from infer.core.errors import UserError
 from infer.core.files import digest, exclusive_lock, reserve_folder
 from infer.core.folder_names import folder_name
+from infer.core.identity import as_identity
 from infer.core.paths import user_path
 from infer.pipeline import study_process, study_result
 from infer.pipeline.options import DistillOptions
@@ -54,7 +54,7 @@ def tune(options: DistillOptions, backbones: Backbones) -> dict[str, Any]:
     study_identity = {key: getattr(study_options, key) for key in keys}
     settings = {**identity(base), "dataset": as_identity(base.dataset), **study_identity}
     folder = reserve_folder(_place(options), settings)
-    default = _outcome(*create(base, backbones))
+    default = _outcome(base, *create(base, backbones))
     log.info("the recipe as it is: %s", study_result.formatted(default))
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # trials are reported here
     name = f"{options.dataset.name}-{run_name(options)}-{digest(settings)}"
@@ -143,7 +143,8 @@ def _run(study: Study, trial: Trial, base: DistillOptions, options: TuneOptions,
     try:
         log.setLevel(logging.WARNING)  # one line a trial
         report = _reports(trial) if options.prune else None
-        outcome = _outcome(*create(base.with_trial(values), backbones, report))
+        chosen = base.with_trial(values)
+        outcome = _outcome(chosen, *create(chosen, backbones, report))
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
     except Exception as error:  # a setting may be impossible; the other trials go on
@@ -185,9 +186,10 @@ def _reports(trial: Trial) -> Callable[[int, float], None]:
     return report
 
 
-def _outcome(result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _outcome(options: DistillOptions, result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the accuracy of a run's first student, mean and std over seeds, and the file's bytes."""
-    row = result["students"][0]
+    name = options.students.backbones[0]
+    row = next(row for row in result["students"] if row["backbone"] == name)
     accuracy, std = row["accuracy_mean"], row["accuracy_std"]
     facts = {"seeds": row["seeds"], "bytes": result["bytes"]["file"], "folder": str(folder)}
     return {"accuracy": accuracy, "std": std, **facts}

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import base64
 import json
-import math
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
@@ -22,11 +19,12 @@ from infer.core.files import write_bytes
 from infer.distilled import DistilledSet
 from infer.report import figures
 from infer.report.arrays import ReportArrays
-from infer.report.file_facts import FileFacts, file_facts, with_file_numbers
-from infer.report.numbers import number_formats, time_unit
+from infer.report.brief import sentences
+from infer.report.file_facts import file_facts, with_file_numbers
+from infer.report.numbers import time_unit
 from infer.report.pictures import enlargement, grey_compensators, pixels
+from infer.report.wording import Wording
 
-_HERE = Path(__file__).parent
 _EACH = 8  # images of a kind and class that are shown
 _FEWEST = 4  # of large ones
 _ROW = 768  # pixels of the images of a kind and class side by side
@@ -46,22 +44,19 @@ def write(result: Mapping[str, Any], arrays: ReportArrays, distilled: DistilledS
     """
     file = file_facts(result, distilled)
     result = with_file_numbers(result, distilled)
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    texts = page_texts(result["report"]["language"])
-    number, text = _formatters(environment, texts, result, file)
+    wording = Wording(result["report"]["language"], result, file)
     scale = enlargement(distilled.naturals.shape[-1])
     each = min(max(_ROW // (scale * distilled.naturals.shape[-1]), _FEWEST), _EACH)
-    page = environment.get_template("page.html.j2").render(
+    page = wording.environment.get_template("page.html.j2").render(
         result=result,
         file=file,
-        n=number,
-        t=text,
-        mark=texts["mark"],
+        n=wording.number,
+        t=wording.text,
+        mark=wording.texts["mark"],
         language=result["report"]["language"],
         rows=_rows(result),
-        figures=_figures(result, arrays, text),
+        figures=_figures(result, arrays, wording.text),
+        brief=sentences(wording),
         colour=figures.colour,
         colours=figures.SOURCE_COLOURS,
         palette=len(figures.PALETTE),
@@ -72,60 +67,6 @@ def write(result: Mapping[str, Any], arrays: ReportArrays, distilled: DistilledS
         shape=distilled.naturals.shape[-2:],
     )
     write_bytes(path, page.encode(errors="replace"))  # a path in the command may be no UTF-8
-
-
-def lookup(content: Any, key: str) -> Any:
-    """Return the value at a dotted path, such as ``students.0.accuracy_mean``.
-
-    Args:
-        content: Nested mappings and sequences.
-        key: Keys and positions, separated by dots.
-    """
-    if not key:
-        return content
-    names = map(str, range(len(content))) if isinstance(content, Sequence) else content
-    # A name may have dots of its own: of several that fit, the longest is meant.
-    name = max((name for name in names if f"{key}.".startswith(f"{name}.")), key=len, default=None)
-    if name is None:
-        raise KeyError(key)
-    return lookup(content[int(name)] if isinstance(content, Sequence) else content[name], key[len(name) + 1 :])
-
-
-def page_texts(language: str) -> dict[str, Any]:
-    """Read the texts of a language.
-
-    Args:
-        language: The name of a file in texts/, such as ``en``.
-
-    Returns:
-        The tables of the file.
-    """
-    return tomllib.loads((_HERE / "texts" / f"{language}.toml").read_text(encoding="utf-8"))
-
-
-def _formatters(
-    environment: Environment, texts: Mapping[str, Any], result: Mapping[str, Any], file: FileFacts
-) -> tuple[Callable[[str, str], Markup], Callable[..., Markup]]:
-    """Build the template's functions ``n`` (a number of result.json) and ``t`` (texts in the page's language)."""
-    formats = number_formats(texts["unit"])
-
-    def number(key: str, unit: str) -> Markup:
-        """Format the number at ``key`` as ``unit``, in a <data> element that names both; a dash if there is none."""
-        value = lookup(result, key)
-        if value is None or math.isnan(value):
-            return Markup('<data value="" data-key="{}" data-unit="{}">–</data>').format(key, unit)
-        return Markup('<data value="{}" data-key="{}" data-unit="{}">{}</data>').format(
-            value, key, unit, formats[unit](value)
-        )
-
-    def text(*keys: str | None, **more: Any) -> Markup:
-        """Render the texts at ``keys``, each as a template of its own, and join them as sentences; None is left out."""
-        templates = (environment.from_string(lookup(texts, key)) for key in keys if key)
-        return Markup(texts["mark"]["gap"]).join(
-            Markup(template.render(n=number, t=text, result=result, file=file, **more)) for template in templates
-        )
-
-    return number, text
 
 
 def _rows(result: Mapping[str, Any]) -> dict[str, int]:

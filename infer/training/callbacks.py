@@ -18,7 +18,7 @@ from torch import Tensor
 from infer.core.errors import UserError
 from infer.core.files import write_bytes
 from infer.core.forecast import Forecast
-from infer.core.progress import ProgressBar, ProgressLines, progress_of, reporting
+from infer.core.progress import Progress, progress_of, reporting
 from infer.models.classifier import Classifier
 
 _RECIPES = {"compensators": "ufc"}
@@ -55,7 +55,7 @@ class StageProgress(Callback):
 
     def __init__(self, stage: str, run: Forecast) -> None:
         self.stage, self.run = stage, run
-        self.shown: ProgressBar | ProgressLines | None = None
+        self.shown: Progress | None = None
         self.block: ExitStack | None = None
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:

@@ -6,7 +6,7 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from infer.core.checks import as_identity
 from infer.core.files import digest, write_bytes, write_json
+from infer.core.identity import as_identity
 from infer.core.options import UFCOptions
 from infer.core.progress import counted, stage
 from infer.core.records import read_record
@@ -28,6 +28,7 @@ from infer.data.batches import Indices, in_order, loader
 from infer.models.compensator import CompensatorModule, MicroBatch
 from infer.training.context import Context
 from infer.training.fit import delete_checkpoint, fit
+from infer.training.jobs import Training, side_by_side, threads_of_each
 from infer.training.microbatching import choose
 from infer.training.options import MicroBatchOptions
 from infer.training.teachers import Teacher
@@ -71,59 +72,89 @@ class Compensators:
         if not len(naturals):
             return torch.empty(0, len(self.teachers), *naturals.shape[2:])
         start = time.perf_counter()
-        found = [self._of_teacher(context, teacher, seed, folder, naturals, targets) for teacher in self.teachers]
-        self.waited += time.perf_counter() - start
-        return torch.stack(found, dim=1)
-
-    def _of_teacher(
-        self, context: Context, teacher: Teacher, seed: int, folder: Path | None, naturals: Tensor, targets: Tensor
-    ) -> Tensor:
         rounds, images = targets.shape
-        stage("Optimising %s for teacher %s (%d images each)", counted(rounds, "compensator"), teacher.name, images)
-        if folder is None or teacher.file is None:
-            u, seconds = self._fit(context, teacher, seed, None, "compensators", naturals, targets)
-            self.seconds += seconds
-            return u
-        # The file is named by everything that decides it: runs that differ in students or labels share it.
+        names = ", ".join(teacher.name for teacher in self.teachers)
+        stage("Optimising %s per teacher (%s), %d images each", counted(rounds, "compensator"), names, images)
+        shared = (self.options, self.micro_batches, seed, naturals, targets)
+        found = [*self._found(context, [_Optimisation(teacher, *shared) for teacher in self.teachers], folder)]
+        self.seconds += sum(seconds for _, seconds in found)
+        self.waited += time.perf_counter() - start
+        return torch.stack([u for u, _ in found], dim=1)
+
+    def _found(
+        self, context: Context, optimisations: Sequence[_Optimisation], folder: Path | None
+    ) -> Iterator[tuple[Tensor, float]]:
+        """Yield the compensators of each teacher, and the seconds they took."""
+        if folder is None or any(teacher.file is None for teacher in self.teachers):
+            yield from (each.fit(context, None, "compensators") for each in optimisations)
+            return
+        files = [each.file(context) for each in optimisations]
+        trainings = [
+            Training(f"compensators {each.teacher.name}", file, partial(each.in_file, file=file, folder=folder))
+            for each, file in zip(optimisations, files, strict=True)
+        ]
+        yield from side_by_side(context, trainings, threads_of_each(context.trainer, len(trainings)))
+
+
+@dataclass(frozen=True)
+class _Optimisation:
+    """The optimisation of the compensators of one teacher.
+
+    Args:
+        teacher: of the compensators.
+        options: of the optimisation.
+        micro_batches: size of the micro-batches.
+        seed, naturals, targets: as of :meth:`Compensators.optimise`.
+    """
+
+    teacher: Teacher
+    options: UFCOptions
+    micro_batches: MicroBatchOptions
+    seed: int
+    naturals: Tensor
+    targets: Tensor
+
+    def file(self, context: Context) -> Path:
+        """Return the file of the compensators, named by everything that decides them.
+
+        Runs that differ in students or labels share it.
+        """
+        teacher, naturals, targets = self.teacher.file, self.naturals.contiguous(), self.targets.contiguous()
+        assert teacher is not None
         identity = {
-            "teacher": digest(teacher.file.read_bytes()),
-            "naturals": digest(naturals.contiguous().numpy().tobytes() + targets.contiguous().numpy().tobytes()),
+            "teacher": digest(teacher.read_bytes()),
+            "naturals": digest(naturals.numpy().tobytes() + targets.numpy().tobytes()),
             "recipe": as_identity(self.options),
-            "seed": seed,
+            "seed": self.seed,
             "precision": context.trainer.precision,
             **context.given_moments,
         }
-        file = teacher.file.parent / f"compensators-{digest(identity)}.safetensors"
-        with context.lock(file.with_suffix(".lock"), f"compensators of {teacher.name}"):
-            kept = context.from_first(f"compensators of {teacher.name}", lambda: _read(file))
+        return teacher.parent / f"compensators-{digest(identity)}.safetensors"
+
+    def in_file(self, context: Context, file: Path, folder: Path) -> tuple[Tensor, float]:
+        """Return the compensators in ``file`` and their seconds, optimised if missing; ``folder`` is the run's."""
+        title = f"compensators of {self.teacher.name}"
+        with context.lock(file.with_suffix(".lock"), title):
+            kept = context.from_first(title, lambda: _read(file))
             if kept is None:
-                kept = self._fit(context, teacher, seed, folder, file.stem, naturals, targets)
+                kept = self.fit(context, folder, file.stem)
                 _write(file, *kept)
             delete_checkpoint(folder, file.stem)  # also that of a run which was killed between the two
-        u, seconds = kept
-        self.seconds += seconds
-        return u
+        return kept
 
-    def _fit(
-        self,
-        context: Context,
-        teacher: Teacher,
-        seed: int,
-        folder: Path | None,
-        name: str,
-        naturals: Tensor,
-        targets: Tensor,
-    ) -> tuple[Tensor, float]:
-        problem = Problem(teacher.network, naturals, targets, self.options, *context.data.moments)
-        micro_batch = self._micro_batch(context, problem, teacher)
-        module = CompensatorModule(teacher.name, problem, micro_batch, self.micro_batches.compile)
+    def fit(self, context: Context, folder: Path | None, name: str) -> tuple[Tensor, float]:
+        """Optimise; return the compensators and the seconds."""
+        problem = Problem(self.teacher.network, self.naturals, self.targets, self.options, *context.data.moments)
+        module = CompensatorModule(
+            self.teacher.name, problem, self._micro_batch(context, problem), self.micro_batches.compile
+        )
         batches = loader(Indices(), partial(in_order, self.options.steps, 1), self.options.steps)
-        seconds = fit(module, batches, seed, folder, name, context.trainer, context.loggers)
+        seconds = fit(module, batches, self.seed, folder, name, context.trainer, context.loggers)
         return module.u.detach().cpu(), seconds
 
-    def _micro_batch(self, context: Context, problem: Problem, teacher: Teacher) -> MicroBatch:
+    def _micro_batch(self, context: Context, problem: Problem) -> MicroBatch:
         """Measure the micro-batch for this teacher on this machine once, so that a resumed run cuts its steps alike."""
-        how, device = self.micro_batches, context.trainer.device
+        teacher, how, device = self.teacher, self.micro_batches, context.trainer.device
         if teacher.file is None:
             return choose(problem, device, context.trainer.precision, how.rounds, how.chunk)
         gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pytorch_lightning.loggers import Logger
@@ -24,27 +24,19 @@ from infer.metrics.scores import Scores
 from infer.models.classifier import Classifier, Task
 from infer.models.networks import build
 from infer.models.options import BackboneOptions, OptimiserOptions, backbone
+from infer.models.pretrained import is_frozen
 from infer.models.whitened import WhitenedConvNet
 from infer.training.callbacks import AccuracyCurve
 from infer.training.fit import fit, measure
+from infer.training.linear import fit_last_layer
 from infer.training.options import TrainerOptions
 from infer.training.processes import job
+from infer.training.source import Source
 
 Answer = TypeVar("Answer")
 
 _EVALUATION_BATCH = 500
 _CURVE_PICTURES = 1000
-
-
-class Source(Protocol):
-    """A training set: batches by their indices."""
-
-    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]: ...
-
-    @property
-    def streams(self) -> bool:
-        """Whether a batch is read from disk."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -90,9 +82,10 @@ class Context:
         known = self.backbones.get(network) if isinstance(network, str) else None
         return known or backbone(network)
 
-    def network(self, network: str | BackboneOptions) -> nn.Module:
-        """Build a new network for this data."""
-        return build(self.backbone(network), len(self.data.classes), self.data.channels, self.data.side)
+    def network(self, network: str | BackboneOptions, moments: tuple[Tensor, Tensor] | None = None) -> nn.Module:
+        """Build a new network for this data, of images normalised by ``moments``, the data's unless given."""
+        shape = len(self.data.classes), self.data.channels, self.data.side
+        return build(self.backbone(network), *shape, moments or self.data.moments)
 
     def task(self, optimiser: OptimiserOptions, steps: int) -> Task:
         """Describe a training on this data; its loss is adjusted where classes are unbalanced."""
@@ -125,9 +118,12 @@ class Context:
         """Train ``module`` on the batches ``source[draw(step)]``; return the seconds.
 
         Batches are created on the device unless they are read from disk. A ``curve`` of the accuracy is measured where
-        there is a logger or ``report``.
+        there is a logger or ``report``. Of a pretrained network the last layer is fitted first, of a frozen one alone.
         """
-        steps = module.task.steps
+        steps, title = module.task.steps, f"{name.partition('-')[0]} {module.name}"
+        before = fit_last_layer(module, source, draw, seed, self.trainer.device, title, self.from_first)
+        if is_frozen(module.network):
+            return before
         if isinstance(module.network, WhitenedConvNet):
             module.network.whiten(module.inputs(source[draw(0)][0]))
         module.compile_mode = self.trainer.compile
@@ -137,7 +133,7 @@ class Context:
             module.resident = source
             batches = loader(Indices(), draw, steps)
         measured = AccuracyCurve(*self._sample, self.report) if curve and (self.loggers or self.report) else None
-        return fit(module, batches, seed, folder, name, self.trainer, self.loggers, measured)
+        return before + fit(module, batches, seed, folder, name, self.trainer, self.loggers, measured)
 
     @cached_property
     def _sample(self) -> tuple[Tensor, Tensor]:

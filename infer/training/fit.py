@@ -195,6 +195,7 @@ class _quiet(warnings.catch_warnings):  # noqa: N801
         for logger in self._loggers:
             logger.setLevel(logging.WARNING)
         for advice in (
+            ".*module.s. in eval mode at the start.*",  # BatchNorm of pretrained networks
             ".*does not have many workers.*",  # batches are resident: workers would only copy them
             ".*exists and is not empty.*",  # the folder is the run's own
             ".*isinstance.treespec, LeafSpec.*",

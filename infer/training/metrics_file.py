@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
@@ -27,7 +28,8 @@ _SECONDS = 5.0
 class MetricsFile(Logger):
     """A logger of ``folder``/metrics.csv, which is written whole.
 
-    The rows of the stage in the file are replaced by ``rows``; the rows of other stages stay.
+    The rows of the stage in the file are replaced by ``rows``; the rows of other stages stay, and stages of several
+    processes may share the file.
     Columns are ``stage``, ``step`` and the metrics of all stages; values logged at the same step share a row. Only the
     first of several processes writes.
 
@@ -46,8 +48,8 @@ class MetricsFile(Logger):
         super().__init__()
         self.path, self.stage = folder / "metrics.csv", stage
         self.rows: Rows = {}
-        self._others = [row for row in _read(self.path) if row.get("stage") != stage]
         self._written = -math.inf
+        _read(self.path)  # so that a file that cannot be read is told before the stage
 
     @property
     def name(self) -> str:
@@ -70,15 +72,17 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def write(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, whole or not at all, with the rows that other processes wrote of other stages."""
         own = ({"stage": self.stage, "step": step, **self.rows[step]} for step in sorted(self.rows))
-        rows: list[Mapping[str, Any]] = [*self._others, *own]
-        columns = sorted({key for row in rows for key in row} - {*_KEY})
-        text = io.StringIO(newline="")
-        table = csv.DictWriter(text, [*_KEY, *columns], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        write_bytes(self.path, text.getvalue().encode())
+        with FileLock(self.path.with_name(".metrics.lock")):
+            others = (row for row in _read(self.path) if row.get("stage") != self.stage)
+            rows: list[Mapping[str, Any]] = [*others, *own]
+            columns = sorted({key for row in rows for key in row} - {*_KEY})
+            text = io.StringIO(newline="")
+            table = csv.DictWriter(text, [*_KEY, *columns], lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
+            write_bytes(self.path, text.getvalue().encode())
         self._written = time.monotonic()
 
     def save(self) -> None:

@@ -11,6 +11,7 @@ from infer.core.budget import published_images
 from infer.core.checks import Choice, Range
 from infer.core.errors import UserError, shown
 from infer.core.options import AugmentOptions, MixingOptions
+from infer.data.options import RangeOrAuto
 from infer.models.options import OPTIMISERS, OptimiserOptions
 
 if TYPE_CHECKING:
@@ -30,12 +31,15 @@ class TeacherOptions(OptimiserOptions):
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
         flips: where pictures are flipped: each at ``random``, or ``alternating``, so that a pass has the mirror image
             of every picture of the pass before (Jordan 2024).
+        compressed: AVIF quality of a second copy of every picture, for teachers that label compressed images; a pass
+            has both copies. None: no copies.
     """
 
     epochs: Annotated[int, Range(0, 100_000)] = 200
     min_steps: Annotated[int, Range(0, 10**8)] = 0
     label_smoothing: Annotated[float, Range(0, 0.99)] = field(default=0.0, metadata={"added": "0.3"})
     flips: Annotated[str, Choice("random", "alternating")] = field(default="random", metadata={"added": "0.3"})
+    compressed: Annotated[int | None, Range(0, 100)] = field(default=None, metadata={"added": "0.3"})
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,10 @@ class TrainerOptions:
         precision: of forward passes; BatchNorm statistics and losses stay in float32.
         compile: a mode of torch.compile for teachers and students in training, or None; a CPU needs a C++
             compiler.
+        jobs: trainings of a run that distill.py does at once, each in a process: teachers, the compensators of each
+            teacher, students. ``auto``: as many as cores and memory allow, and one on a GPU.
+        threads: of each of these trainings; None: the cores are divided among those of a stage, whatever ``jobs`` is,
+            because the last digits of results depend on it.
     """
 
     accelerator: Annotated[str, Choice("auto", "cpu", "gpu", "mps")] = "auto"
@@ -128,6 +136,8 @@ class TrainerOptions:
     strategy: Annotated[str, Choice("auto", "ddp_spawn", "ddp")] = "auto"
     precision: Annotated[str, Choice("32-true", "bf16-mixed", "16-mixed")] = "32-true"
     compile: Annotated[str | None, Choice("default", "reduce-overhead", "max-autotune")] = None
+    jobs: Annotated[int | str, RangeOrAuto(1, 4096)] = field(default="auto", metadata={"added": "0.3"})
+    threads: Annotated[int | None, Range(1, 4096)] = field(default=None, metadata={"added": "0.3"})
 
     @property
     def launched(self) -> bool:
@@ -161,6 +171,10 @@ class TrainerOptions:
         if self.device.type == "cuda" and self.devices > gpus:
             raise UserError(
                 f"trainer.devices={self.devices}: there are {gpus}; choose as many or trainer.accelerator=cpu"
+            )
+        if self.several and self.jobs not in ("auto", 1):
+            raise UserError(
+                f"trainer.jobs={self.jobs}: a training of several devices runs alone; leave trainer.jobs=auto"
             )
         if self.devices > 1 and self.strategy == "auto":
             raise UserError(f"trainer.devices={self.devices}: needs trainer.strategy=ddp_spawn, or trainer=ddp")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
 
@@ -25,9 +24,6 @@ WEIGHTS = "student.safetensors"
 
 _CARD = "infer"
 """The key of the card in the metadata of the weights."""
-
-_FETCHED = ("pretrained", "pretrained_cfg_overlay", "checkpoint_path", "weights")
-"""Options of a network that fetch weights; a stored student brings its own."""
 
 _LARGEST_SIDE = 4096
 """Pixels."""
@@ -98,10 +94,10 @@ def read_student(path: str | Path) -> StoredStudent:
     """
     file = _student_file(user_path(path))
     card = _card(file)
-    side, channels = card.decoder.side, card.decoder.channels
-    network = build(_without_fetching(card.backbone), len(card.classes), channels, side)
+    moments, side = (torch.tensor(card.mean), torch.tensor(card.std)), card.decoder.side
+    network = build(card.backbone, len(card.classes), card.decoder.channels, side, moments, fetch=False)
     load_weights(network, file)
-    student = PixelClassifier(network, torch.tensor(card.mean), torch.tensor(card.std))
+    student = PixelClassifier(network, *moments)
     student.classes, student.image_size = card.classes, side
     frozen(student)
     return StoredStudent(student, card)
@@ -113,12 +109,8 @@ def _student_file(path: Path) -> Path:
     if file.is_file():
         return file
     below = sorted(path.rglob(WEIGHTS)) if path.is_dir() else []
-    cure = (
-        f"give one of the {len(below)} below it, such as {below[0].parent}"
-        if below
-        else f"give a folder with {WEIGHTS}"
-    )
-    raise UserError(f"student={path}: there is no student; {cure}")
+    cure = f"one of the {len(below)} below it, such as {below[0].parent}" if below else f"a folder with {WEIGHTS}"
+    raise UserError(f"student={path}: there is no student; give {cure}")
 
 
 def _card(file: Path) -> StudentCard:
@@ -139,10 +131,3 @@ def _card(file: Path) -> StudentCard:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "metadata"
         raise UserError(f"student={file}: {where}: {first['msg'].lower()}; train it again") from error
-
-
-def _without_fetching(chosen: BackboneOptions) -> BackboneOptions:
-    """Return options that build the same layers, and look for weights neither on disk nor in a hub."""
-    options = {key: value for key, value in chosen.options.items() if key not in _FETCHED}
-    stem = "full" if chosen.pretrained and chosen.stem == "auto" else chosen.stem
-    return replace(chosen, options=options, stem=stem)

@@ -118,7 +118,9 @@ def fit_student(
 ) -> tuple[StudentModule, float]:
     """Train a student; return its module and the seconds. Checkpoints lie in ``folder``."""
     torch.manual_seed(student.seed)
-    network = context.network(student.backbone)
+    if context.backbone(student.backbone).frozen:
+        training_set = training_set.unmixed  # a linear classifier learns less of mixed views
+    network = context.network(student.backbone, training_set.moments)
     mixing = student.mixing
     if training_set.final:  # mixed views, or rows without augmentation
         context = replace(context, augmentation=AugmentOptions(crop=0, flip=False))

@@ -13,24 +13,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from infer.core.checks import argument, as_identity, check, check_value
+from infer.core import codec
+from infer.core.checks import argument, check, check_value
 from infer.core.errors import UserError, shown
 from infer.core.files import reserve_folder
 from infer.core.folder_names import folder_name
+from infer.core.identity import as_identity
 from infer.core.mixing import student_batch
 from infer.core.options import AugmentOptions
 from infer.core.paths import user_path
 from infer.core.progress import counted, reporting
-from infer.data import Splits
+from infer.data import Pictures, Splits, Streamed
 from infer.models.networks import require_batch_norm
 from infer.models.options import BackboneOptions
+from infer.models.pretrained import is_frozen
 from infer.models.teacher import TeacherModule
 from infer.models.weights import frozen, load_weights, save_weights
-from infer.training.context import Context, Source, context_of_call
+from infer.training.context import Context, context_of_call
 from infer.training.fit import delete_checkpoint, own_generators
 from infer.training.mirrored import Mirrored, mirrored_batch
 from infer.training.options import Seed, TeacherOptions, TrainerOptions
 from infer.training.records import TeacherRecord, read_trained, write_trained
+from infer.training.source import Source
 
 log = logging.getLogger("infer")
 
@@ -128,12 +132,13 @@ def fit_teacher(
     context: Context, name: str, network: nn.Module, options: TeacherOptions, seed: int, folder: Path | None
 ) -> tuple[TeacherModule, float]:
     """Train ``network`` on the real pictures; return its module and the seconds."""
-    train = context.data.train
+    train = context.data.train if options.compressed is None else _with_copies(context.data.train, options.compressed)
     batch = min(options.batch, len(train))
     length = len(train) // batch
     epochs = max(options.epochs, math.ceil(options.min_steps / length)) if options.epochs else 0
     why = f", for min_steps={options.min_steps}" if epochs > options.epochs else ""
-    log.info("Training teacher %s (%s of %s%s)", name, counted(epochs, "epoch"), counted(length, "step"), why)
+    work = "its last layer" if is_frozen(network) else f"{counted(epochs, 'epoch')} of {counted(length, 'step')}{why}"
+    log.info("Training teacher %s (%s)", name, work)
     source: Source = train
     draw = partial(student_batch, len(train), 0, batch, None, seed)
     if options.flips == "alternating" and context.augmentation.flip:
@@ -143,13 +148,22 @@ def fit_teacher(
     return module, context.fit(module, source, draw, seed, folder, "teacher") if epochs else 0.0
 
 
+def _with_copies(pictures: Pictures | Streamed, quality: int) -> Pictures:
+    """Return pictures followed by copies of them, as AVIF of that quality stores them."""
+    if isinstance(pictures, Streamed):
+        raise UserError(
+            f"recipe.teacher.compressed={quality}: the pictures are streamed from disk; choose dataset.stream=false"
+        )
+    copies = codec.decode(codec.encode(pictures.images, "avif", quality), len(pictures), pictures.shape)
+    return Pictures(torch.cat([pictures.images, copies]), pictures.targets.repeat(2))
+
+
 def teacher_in_folder(context: Context, name: str, options: TeacherOptions, seed: int, output: str) -> Teacher:
     """Return the teacher of that backbone and seed in <output>/train/<dataset>/<name>/seed<k>, trained if missing."""
     folder = teacher_folder(context, name, options, seed, output)
     with context.lock(folder / ".lock", f"teacher {name}"):
         kept = _kept(context, name, options, folder)
         network, result = kept or _created(context, name, options, seed, folder)
-    log.info("Teacher %s: test accuracy %.2f %% (%s)", name, 100 * result["accuracy"], folder)
     scores = (result["accuracy"], result["balanced_accuracy"])
     return Teacher(name, frozen(network.cpu()), *scores, result["seconds"], folder / WEIGHTS)
 

@@ -50,6 +50,14 @@ class TrainingSet:
         return cls(data.train, data.moments, len(data.classes))
 
     @property
+    def unmixed(self) -> TrainingSet:
+        """The natural images with their classes where this set is of mixed views, and else the set itself."""
+        source = self.source
+        if not isinstance(source, DistilledSet) or source.mixed_views is None:
+            return self
+        return TrainingSet(Pictures(source.naturals, source.natural_targets), self.moments, self.classes)
+
+    @property
     def composed(self) -> int:
         """Number of composed images; they come after the natural ones."""
         source = self.source

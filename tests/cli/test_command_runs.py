@@ -42,7 +42,7 @@ def test_a_run_from_pictures_to_the_table(command, tmp_path):
     stages = [line for line in done.stdout.splitlines() if line.startswith("[")]
     assert stages == [
         "[1/4] Training 1 teacher (convnet_narrow)",
-        "[2/4] Optimising 4 compensators for teacher convnet_narrow (10 images each)",
+        "[2/4] Optimising 4 compensators per teacher (convnet_narrow), 10 images each",
         "[3/4] Labelling 80 images with 1 teacher",
         "[4/4] Training 8 students",
     ]

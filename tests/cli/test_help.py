@@ -149,7 +149,7 @@ def test_the_page_of_a_group_has_its_options_and_its_keys():
     page = shown("distill", "dataset=image_folder", "--help", "dataset")
     assert "cifar10        CIFAR-10: 10 classes of 5,000 pictures" in page
     assert "dataset.root=???  (text or null)\n      folder with train/<class>/* and test/<class>/*" in page
-    assert "dataset.image_size=64  (whole number, 4 to 1024)" in page
+    assert "dataset.image_size=64  (whole number or text, 4 to 1024)" in page
     page = shown("distill", "--help", "report")
     assert "report.language=null" in page
     assert "Options" not in page
@@ -159,7 +159,7 @@ def test_the_page_of_a_group_has_its_options_and_its_keys():
 def test_the_networks_have_a_page_in_both_commands():
     for name in COMMANDS:
         page = shown(name, "--help", "backbone")
-        assert "resnet18_pretrained         ResNet-18 with timm's ImageNet-1k weights." in page
+        assert "resnet18_pretrained            ResNet-18 with timm's ImageNet-1k weights." in page
         assert "timm model" in page
     assert "backbone.model=convnet" in shown("train", "--help", "backbone")
 

@@ -1,5 +1,8 @@
 """Drawing and interpolating the batches of a student."""
 
+import pickle
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
@@ -23,6 +26,42 @@ def test_the_ratio_of_naturals_holds_in_every_batch(ratio, share):
         assert len(batch) == 64
         assert int((batch < 30).sum()) == share
         assert int(batch.max()) < 120
+
+
+def permuted(naturals: int, composed: int, batch: int, ratio: float, seed: int, step: int) -> list[int]:
+    """The batch of a step, from the whole stream of permutations of each kind."""
+    parts = []
+    share = round(ratio * batch)
+    for size, first, count, key in ((naturals, 0, share, seed), (composed, naturals, batch - share, seed + 2**31)):
+        stream = []
+        for number in range((step + 1) * count // size + 1):
+            generator = torch.Generator().manual_seed(key * 1_000_003 + number)
+            stream += (first + torch.randperm(size, generator=generator)).tolist()
+        parts += stream[step * count : (step + 1) * count]
+    return parts
+
+
+def test_a_batch_of_any_step_is_the_piece_of_the_permutations_of_its_passes():
+    for naturals, composed, batch, ratio in ((30, 90, 24, 0.25), (7, 5, 64, 0.5)):
+        draw = partial(student_batch, naturals, composed, batch, ratio, 3)
+        for step in (5, 0, 1, 12, 11):  # a resumed run starts anywhere
+            expected = permuted(naturals, composed, batch, ratio, 3, step)
+            assert draw(step).tolist() == pickle.loads(pickle.dumps(draw))(step).tolist() == expected
+
+
+def test_a_permutation_is_drawn_once_a_pass(monkeypatch):
+    drawn = []
+    draw = torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda size, **words: drawn.append(size) or draw(size, **words))
+    for step in range(40):  # of 1,000 naturals, 16 a step, and 700 composed images, 48 a step
+        student_batch(1000, 700, 64, 0.25, 987654, step)
+    assert sorted(drawn) == [700] * 3 + [1000]
+
+
+def test_a_batch_may_be_changed_in_place_without_changing_the_next_one():
+    before = student_batch(50, 0, 10, None, 7, 0).clone()
+    student_batch(50, 0, 10, None, 7, 0).zero_()
+    assert torch.equal(student_batch(50, 0, 10, None, 7, 0), before)
 
 
 def test_without_a_ratio_every_image_is_drawn_equally_often():

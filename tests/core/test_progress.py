@@ -12,7 +12,8 @@ from conftest import ROOT
 from rich.cells import cell_len
 
 from infer.core import progress
-from infer.core.forecast import Forecast, Piece, forecasting
+from infer.core.forecast import Forecast, Piece, forecast, forecasting
+from infer.core.together import Together
 
 
 @pytest.fixture
@@ -104,30 +105,42 @@ RUN = [Piece("teacher a", "a", 1000), Piece("teacher b", "b", 1000), Piece("stud
 
 def test_the_time_left_of_a_run_follows_from_the_pieces_that_are_done():
     run = Forecast([*RUN, Piece("student a", "a", 400)])
-    assert run.left("teacher a", 0, 0) is None  # no speed is known
-    assert run.left("teacher a", 0.5, 10) == pytest.approx(10 + 20 + 8 + 8)
+    assert run.left({"teacher a": 0}, 0) is None  # no speed is known
+    assert run.left({"teacher a": 0.5}, 10) == pytest.approx(10 + 20 + 8 + 8)
     run.finish("teacher a", 20)  # 50 images a second
-    assert run.left("teacher b", 0.25, 10) == pytest.approx(30 + 8 + 8)
+    assert run.left({"teacher b": 0.25}, 10) == pytest.approx(30 + 8 + 8)
     run.finish("teacher b", 40)
-    assert run.left("student a", 0, 0) == pytest.approx(16)
+    assert run.left({"student a": 0}, 0) == pytest.approx(16)
     run.finish("student a", 8)
-    assert run.left("student a", 0.5, 4) == pytest.approx(4)  # the second of that title
-    assert run.left("labels of another set", 0.5, 1) is None
+    assert run.left({"student a": 0.5}, 4) == pytest.approx(4)  # the second of that title
+    assert run.left({"labels of another set": 0.5}, 1) is None
+
+
+def test_the_time_left_of_pieces_at_the_same_time_follows_from_all_of_them():
+    run = Forecast([*RUN, Piece("student b", "b", 400)])
+    both = {"teacher a": 0.5, "teacher b": 0.25}
+    assert run.left({**both, "teacher a": 0, "teacher b": 0}, 0) is None
+    # 750 of 2,000 images in 10 seconds, of networks that are taken to be equally fast at first
+    assert run.left(both, 10) == pytest.approx((1250 + 800) / 75)
+    run.finish("teacher a", 20)
+    run.finish("teacher b", 40)  # 50 and 25 images a second
+    assert run.left({"student a": 0.5, "student b": 0.5}, 6) == pytest.approx(6)
+    assert run.left({"student a": 0.5, "labels": 0.5}, 6) is None
 
 
 def test_pieces_that_are_planned_again_keep_the_speeds():
     run = Forecast([*RUN, Piece("student a", "a", 400)])
     run.finish("teacher a", 20)
     run.replan([Piece("labels", "labels", 100), Piece("student a", "a", 500)])
-    assert run.left("labels", 0, 0) == pytest.approx(2 + 10)
+    assert run.left({"labels": 0}, 0) == pytest.approx(2 + 10)
     run.finish("labels", 100)
-    assert run.left("student a", 0, 0) == pytest.approx(10)  # labels have a speed of their own
+    assert run.left({"student a": 0}, 0) == pytest.approx(10)  # labels have a speed of their own
 
 
 def test_pieces_that_are_found_done_take_no_time():
     run = Forecast(RUN)
-    assert run.left("student a", 0.5, 10) == pytest.approx(10)
-    assert run.left("teacher a", 0.5, 10) is None  # before it
+    assert run.left({"student a": 0.5}, 10) == pytest.approx(10)
+    assert run.left({"teacher a": 0.5}, 10) is None  # before it
 
 
 def test_lines_give_the_time_left_of_the_run(clock, caplog):
@@ -138,6 +151,22 @@ def test_lines_give_the_time_left_of_the_run(clock, caplog):
         "teacher a: step 4 of 4, about 0 s left; the run: about 56 s left",
         "teacher b: step 4 of 4, about 0 s left; the run: about 24 s left",
     ]
+
+
+def test_trainings_at_the_same_time_have_one_display(clock, caplog):
+    with caplog.at_level(logging.INFO, "infer"), progress.reporting(True), forecasting(RUN):
+        shown = Together(["teacher a", "teacher b"])
+        shown.update("teacher b", 0.5)  # an earlier process did it
+        shown.update("labels", 0.5)  # a part of one of them
+        shown.update("teacher a", 0.0)
+        shown.update("teacher a", 0.5)  # 50 s after the begin of the lines
+        shown.finish("teacher a")
+        shown.close()  # 90 s after its own
+        left = forecast().left({"student a": 0}, 0)
+    assert messages(caplog) == [
+        "trainings side by side: 1 of 2, about 2 min left; the run: about 2 min left",
+    ]
+    assert left == pytest.approx(400 / 1000 * 90)  # in which the teacher was the only one that ended
 
 
 BAR = """

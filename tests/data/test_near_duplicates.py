@@ -126,6 +126,21 @@ def test_many_pictures_are_grouped_in_seconds_though_they_are_alike():
     assert len(groups.unique()) == 15_000
 
 
+def test_pictures_of_a_group_are_not_compared_again(monkeypatch):
+    """Comparisons grow with the number of alike pictures, not with that of their pairs."""
+    compared: list[int] = []
+    near = duplicates._near
+    monkeypatch.setattr(duplicates, "_near", lambda *words: compared.append(len(words[1])) or near(*words))
+    counts = []
+    for size in (500, 2000):
+        compared.clear()
+        film = (noise(1, 1) / 2 + torch.arange(size).view(-1, 1, 1, 1) % 3).to(torch.uint8)
+        assert len(duplicate_groups(film).unique()) == 1
+        counts.append(sum(compared))
+    assert 499 <= counts[0] < 10 * 500
+    assert 1999 <= counts[1] < 10 * 2000
+
+
 def test_equal_pictures_in_two_classes_are_a_conflict_of_labels(pictures, tmp_path):
     root = shutil.copytree(pictures, tmp_path / "copy")
     assert not read(root, 32, 3).notes

@@ -1,6 +1,7 @@
 """Reading of folders of pictures, in memory and streamed."""
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -107,6 +108,19 @@ def test_streamed_pictures_equal_those_in_memory(pictures, tmp_path):
     broken = read(tmp_path / "copy", stream=True)
     with pytest.raises(UserError, match=r"flat.0\.png: cannot be read as a picture \(.+\); mend it or take it away$"):
         broken.train[torch.arange(36)]
+
+
+def test_a_batch_of_streamed_pictures_is_decoded_in_threads(tmp_path, monkeypatch):
+    draw = np.random.default_rng(0)
+    files = [tmp_path / f"{number}.png" for number in range(2)]
+    for file in files:
+        Image.fromarray(draw.integers(0, 256, (128, 128, 3), dtype=np.uint8)).save(file)
+    meeting = threading.Barrier(2, timeout=30)  # which one thread alone never leaves
+    decode = Decoder.decode
+    monkeypatch.setattr(Decoder, "decode", lambda own, file, out: meeting.wait() >= 0 and decode(own, file, out))
+    images, _ = Streamed(files, torch.tensor([0, 1]), Decoder(128, 3))[torch.tensor([1, 0])]
+    for file, image in zip(files, images.flip(0), strict=True):
+        assert np.array_equal(image.permute(1, 2, 0), np.asarray(Image.open(file)))
 
 
 def test_tiny_imagenet_is_read_as_its_archive_unpacks(tmp_path):

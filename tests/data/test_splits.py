@@ -1,12 +1,14 @@
 """Splits of labelled pictures: stratified, long-tailed, held out, and picked by seed."""
 
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infer.data import Pictures, Splits
 from infer.data.datasets import digits_splits
 from infer.data.decoder import Decoder
 from infer.data.folder import folder_splits
-from infer.data.splits import stratified
+from infer.data.stratified import stratified
 
 
 def test_picks_are_every_picture_of_the_class_once_in_an_order_of_the_seed(pictures):
@@ -41,6 +43,35 @@ def test_groups_neither_fill_the_test_part_nor_empty_a_class():
     for seed in range(50):
         train, test = stratified(targets, 0.5, seed, groups)
         assert set(targets[train].tolist()) == set(targets[test].tolist()) == {0, 1}
+
+
+def split_by_the_rule(targets, share, seed, groups):
+    """The rule of groups, picture by picture: the group of each shuffled picture joins the test part if it fits."""
+    generator = torch.Generator().manual_seed(seed)
+    test = torch.zeros(len(targets), dtype=torch.bool)
+    for number in targets.unique():
+        members = (targets == number).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        wanted = max(1, round(share * len(members)))
+        for member in members:
+            larger = test | (groups == groups[member])
+            left = targets[~larger].bincount(minlength=int(targets.max()) + 1)
+            if test[members].sum() != wanted and larger[members].sum() <= wanted and left[targets[larger]].all():
+                test = larger
+        if not test[members].any():
+            test[members[:wanted]] = True
+    return (~test).nonzero().flatten(), test.nonzero().flatten()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 5), st.sampled_from([2, 5, 60]), st.sampled_from([0.1, 0.3, 0.6, 0.95]))
+def test_a_split_by_groups_follows_the_rule_picture_by_picture(seed, classes, most_groups, share):
+    draw = torch.Generator().manual_seed(seed)
+    more = torch.randint(classes, (int(torch.randint(30, (1,), generator=draw)),), generator=draw)
+    targets = torch.cat([2 * torch.arange(classes).repeat(2), 2 * more])  # of two pictures or more; numbers have gaps
+    groups = torch.randint(most_groups, (len(targets),), generator=draw)
+    expected = split_by_the_rule(targets, share, seed, groups)
+    for found, wanted in zip(stratified(targets, share, seed, groups), expected, strict=True):
+        assert torch.equal(found, wanted)
 
 
 def test_held_out_pictures_come_from_the_train_pictures():

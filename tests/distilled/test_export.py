@@ -201,17 +201,6 @@ def test_huggingface(tmp_path):
         assert found == pytest.approx(label.tolist(), rel=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_huggingface_is_read_by_datasets(tmp_path):
-    datasets = pytest.importorskip("datasets")
-    dataset = pool_set()
-    dataset.export(tmp_path / "out", format="huggingface")
-    read = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
-    assert list(read) == ["train"]
-    assert read["train"]["label"][:] == dataset.targets.tolist()
-    assert torch.equal(torch.from_numpy(np.array(read["train"][9]["image"])).permute(2, 0, 1), dataset[9][0])
-
-
 def test_parquet(tmp_path, monkeypatch):
     parquet = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr(export, "_ROWS", 9)

@@ -127,6 +127,7 @@ def test_k_center_always_takes_the_farthest():
         picked.append(max(gaps, key=gaps.get))
     assert k_center.greedy_order(features, 8).tolist() == picked
     assert sorted(k_center.greedy_order(features, 99).tolist()) == list(range(30))
+    assert sorted(k_center.greedy_order(torch.ones(5, 3), 4).tolist()) == [0, 1, 2, 3]  # equal pictures, each once
 
 
 def test_features_are_the_inputs_of_the_last_layer(inputs):

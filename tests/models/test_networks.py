@@ -15,7 +15,7 @@ from infer.models.networks import build, require_batch_norm
 from infer.models.options import _MODEL, NETWORKS, BackboneOptions, _timm_source, backbone
 from infer.models.weights import frozen
 
-UNTRAINED = sorted(name for name in NETWORKS if "pretrained" not in name)
+UNTRAINED = sorted(name for name, network in NETWORKS.items() if not network.is_pretrained)
 
 
 def convnet(**options) -> BackboneOptions:

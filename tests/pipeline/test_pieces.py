@@ -76,7 +76,7 @@ def test_what_is_chosen_decides_the_stages_and_a_known_search_takes_no_time(run,
         assert [title for title, _ in finished] == [expected for _, expected in finished]
         assert Forecast.to_come == []
         stages = numbers(caplog.text)
-        assert stages[-1] == (len(stages), len(stages)) == (4 + 2 * (candidates - 1),) * 2
+        assert stages[-1] == (len(stages), len(stages)) == (4 + (candidates - 1),) * 2
 
 
 def test_a_row_whose_weights_a_report_lacks_is_a_piece(run, finished, monkeypatch, tmp_path):
@@ -102,6 +102,6 @@ def test_labels_have_a_speed_of_their_own(config):
     options = config("distill", "labels=views", "labels.candidates=2", TWO)
     pieces = [piece for stage in stages_of(options, context_of(options, {}).data, None) for piece in stage]
     labels = [piece for piece in pieces if piece.title == "labels" or piece.title.startswith("candidate ")]
-    assert len(labels) == 2 + 1 + 1 + 1  # of the candidates, of the set, of the proxy model, of random pictures
+    assert len(labels) == 2 + 1 + 1  # of the candidates, of the proxy model, of random pictures
     networks = {*options.teachers.backbones, *options.students.backbones}
     assert not networks & {piece.network for piece in labels}

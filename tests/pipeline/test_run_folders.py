@@ -8,9 +8,9 @@ from conftest import files
 
 import infer
 from infer.cli import schema
-from infer.core.files import read_json, read_tensors
+from infer.core.files import find_folder, read_json, read_tensors, write_json
 from infer.core.sources import SOURCES
-from infer.pipeline.run_folder import Run
+from infer.pipeline.run_folder import Run, is_same_set
 
 TEACHER = {"batch": 64, "optimizer": "nesterov", "lr": 0.1, "weight_decay": 0.0005, "schedule": "one_cycle"}
 STUDENT = {"batch": 64, "optimizer": "adamw", "lr": 0.01, "weight_decay": 0.01, "schedule": "one_cycle"}
@@ -114,6 +114,84 @@ def test_rows_come_to_a_finished_table_and_none_is_trained_again(run, tmp_path):
     sources = [row["source"] for row in plain["students"]]
     assert sources == [s for s in SOURCES if s != "random_static"]  # labels are static: that row is random's
     assert {"label_robust", "augmentation_robust"} <= set(plain["scores"]["convnet_narrow"])
+
+
+def test_more_students_and_other_backbones_come_to_a_finished_table(run, tmp_path):
+    words = ["ipc=5", "students.sources=[distilled,random]"]
+    before = run("distill", *words, "students.seeds=1")
+    (file,) = files(tmp_path)
+    kept = {path: path.stat().st_mtime_ns for path in [file, *file.parent.rglob("student.safetensors")]}
+    more = run("distill", *words, "students.seeds=2")["students"]
+    assert [(row["source"], row["seeds"]) for row in more] == [("distilled", 2), ("random", 2)]
+    assert [row["accuracies"][0] for row in more] == [row["accuracy_mean"] for row in before["students"]]
+    after = run("distill", *words, "students.seeds=1", "students.backbones=[convnet_deep]")
+    assert [(row["backbone"], row["source"], row["seeds"]) for row in after["students"]] == [
+        ("convnet_narrow", "distilled", 2),
+        ("convnet_deep", "distilled", 1),
+        ("convnet_narrow", "random", 2),
+        ("convnet_deep", "random", 1),
+    ]
+    assert [row for row in after["students"] if row["backbone"] == "convnet_narrow"] == more
+    assert set(after["scores"]) == {"convnet_narrow", "convnet_deep"}
+    assert files(tmp_path) == [file]
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert run("distill", *words, "students.seeds=1") == after
+    at_once = run("distill", *words, "students.seeds=2", f"output={tmp_path}/elsewhere")["students"]
+    assert [row["accuracies"] for row in at_once] == [row["accuracies"] for row in more]
+
+
+def test_an_analysis_of_fewer_students_does_not_stay(run):
+    words = ["ipc=5", "students.sources=[distilled,random,real]", "labels=hard"]
+    first = run("distill", *words, "students.seeds=1", "report.language=en")
+    assert first["evidence"]["seeds"] == 1
+    assert "evidence" in run("distill", *words, "students.seeds=1", "students.backbones=[convnet_deep]")
+    assert "evidence" not in run("distill", *words, "students.seeds=2")
+
+
+@pytest.mark.parametrize(
+    ("words", "more", "same"),
+    [
+        ([], ["students.seeds=7"], True),
+        ([], ["students.backbones=[convnet_deep]"], True),
+        ([], ["students.backbones=[convnet_deep,convnet_narrow]", "students.sources=[real]"], True),
+        ([], ["ipc=4"], False),
+        ([], ["recipe.student.lr=0.02"], False),
+        ([], ["teachers.backbones=[convnet_deep]"], False),
+        (["method=infer_plus", "ipc=20"], ["students.backbones=[convnet_narrow,convnet_deep]"], True),
+        (["method=infer_plus", "ipc=20"], ["students.backbones=[convnet_deep]"], False),  # the proxy model
+        (["method=random", "labels=views", "labels.candidates=2"], ["students.backbones=[convnet_deep]"], False),
+        (
+            ["budget=coded", "ipc=20", "budget.choices.budget.quality=[40,60]"],
+            ["students.backbones=[convnet_deep]"],
+            False,
+        ),
+        (["budget=coded", "ipc=20", "budget.choices.budget.quality=[40,60]"], ["students.seeds=7"], True),
+    ],
+)
+def test_a_set_is_found_again_by_what_made_it(config, words, more, same):
+    first, other = prepared(config, "ipc=5", *words), prepared(config, "ipc=5", *words, *more)
+    place = first.place.with_name("seed0-0123456789abcdef")  # where an earlier version put it, beside another run
+    write_json(first.place / "settings.json", {"ipc": 99})
+    write_json(place / "settings.json", first.settings)
+    assert find_folder(first.place, first.settings, first.is_same) == (place, True)
+    found = find_folder(first.place, other.settings, other.is_same)
+    assert (found == (place, True)) is same
+    assert found[1] is same
+    write_json(found[0] / "settings.json", other.settings)  # of equal ones, its own is the first
+    assert find_folder(first.place, other.settings, other.is_same) == (found[0], True)
+
+
+def test_a_network_that_changes_is_another_only_where_it_made_the_set(config):
+    def known(name: str) -> dict:
+        settings = json.loads(json.dumps(prepared(config, "students.backbones=[convnet_deep]").settings))
+        settings["backbones"][name]["options"] = {"width": 5}
+        return settings
+
+    wanted = prepared(config, "students.backbones=[convnet_deep]").settings
+    assert is_same_set(known("convnet_deep"), wanted, with_student=False)
+    assert not is_same_set(known("convnet_deep"), wanted, with_student=True)
+    assert not is_same_set(known("convnet_narrow"), wanted, with_student=False)
+    assert not is_same_set({"students": 3}, wanted, with_student=False)
 
 
 def test_a_damaged_file_is_named(tmp_path):

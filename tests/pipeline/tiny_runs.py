@@ -57,6 +57,8 @@ def require_whole(output: Path) -> None:
             case ".png":
                 with Image.open(path) as picture:
                     picture.load()
+            case ".md":
+                assert path.read_text(encoding="utf-8").endswith("\n"), path
             case ".lock":
                 assert path.stat().st_size == 0, path
             case _:

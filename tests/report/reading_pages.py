@@ -9,7 +9,7 @@ from html import unescape
 from html.parser import HTMLParser
 
 from infer.report.numbers import number_formats
-from infer.report.page import lookup, page_texts
+from infer.report.wording import lookup, page_texts
 
 VOID = ("meta", "link", "img", "br")
 

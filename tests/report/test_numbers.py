@@ -3,7 +3,7 @@
 import pytest
 
 from infer.report.numbers import number_formats
-from infer.report.page import page_texts
+from infer.report.wording import page_texts
 
 CASES = [
     ("percent", 0.954, "95.4 %", "95.4%"),

@@ -15,8 +15,8 @@ from infer.report import page, pictures
 from infer.report.analysis import REPORTED, ReportArrays, analyse
 from infer.report.file_facts import with_file_numbers
 from infer.report.options import ReportOptions
-from infer.report.page import lookup
 from infer.report.verdict import decide
+from infer.report.wording import lookup
 
 REPORT = Path(__file__).parents[2] / "infer" / "report"
 

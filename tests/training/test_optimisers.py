@@ -5,8 +5,9 @@ import shutil
 import pytest
 import torch
 
+from infer.core import codec
 from infer.core.options import AugmentOptions
-from infer.data import Splits
+from infer.data import Pictures, Splits
 from infer.metrics.scores import Scores
 from infer.models.classifier import Task
 from infer.models.options import BackboneOptions, OptimiserOptions
@@ -52,6 +53,13 @@ def test_label_smoothing_spreads_its_share_of_the_target_over_all_classes():
     loss = module.training_step((torch.zeros(1, 3, 2, 2), torch.tensor([0])), 0)
     expected = -(torch.tensor([0.8, 0.1, 0.1]) * logits.log_softmax(dim=1)).sum()
     assert torch.isclose(loss, expected)
+
+
+def test_a_teacher_of_compressed_copies_knows_pictures_as_a_file_stores_them():
+    data = striped()
+    stored = codec.decode(codec.encode(data.test.images, "avif", 5), len(data.test), data.test.shape)
+    (teacher,) = train_teachers(data, [SMALL], options=TeacherOptions(epochs=6, batch=16, compressed=5))
+    assert evaluate(teacher, Pictures(stored, data.test.targets)).accuracy == 1
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
