@@ -53,6 +53,18 @@ class Range:
                 raise UserError(f"{key}={shown(value)}: must lie between {self.low} and {self.high}")
 
 
+@dataclass(frozen=True)
+class RangeOrAuto(Range):
+    """A number of a field lies in a range, or the field is ``auto``."""
+
+    def check(self, key: str, value: Any) -> None:
+        """Raise :class:`UserError` unless ``value`` is a number within the range, or ``auto``."""
+        if isinstance(value, str) and value != "auto":
+            raise UserError(f"{key}={shown(value)}: must be auto, or a number between {self.low} and {self.high}")
+        if value != "auto":
+            super().check(key, value)
+
+
 def _is_finite(value: Any) -> bool:
     # A whole number may be too large for isfinite, which takes it for a float.
     return type(value) is int or (isinstance(value, float) and math.isfinite(value))

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from infer.core.checks import Choice, Name, Range
+from infer.core.checks import Choice, Name, Range, RangeOrAuto
 from infer.core.errors import UserError, shown
-
-
-@dataclass(frozen=True)
-class RangeOrAuto(Range):
-    """A number of a field lies in a range, or the field is ``auto``."""
-
-    def check(self, key: str, value: Any) -> None:
-        """Raise :class:`UserError` unless ``value`` is a number within the range, or ``auto``."""
-        if isinstance(value, str) and value != "auto":
-            raise UserError(f"{key}={shown(value)}: must be auto, or a number between {self.low} and {self.high}")
-        if value != "auto":
-            super().check(key, value)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from infer.core.budget import published_images
-from infer.core.checks import Choice, Range
+from infer.core.checks import Choice, Range, RangeOrAuto
 from infer.core.errors import UserError, shown
 from infer.core.options import AugmentOptions, MixingOptions
-from infer.data.options import RangeOrAuto
 from infer.models.options import OPTIMISERS, OptimiserOptions
 
 if TYPE_CHECKING:
