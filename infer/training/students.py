@@ -49,7 +49,7 @@ def train_student(
         steps: in place of the epochs of ``options``.
         seed: of the initial weights and of the batches.
         options: of the training; the paper's if None. The temperature is that of the set.
-        inputs: augmentation and mixing; the paper's if None. Mixed views are neither augmented nor mixed again.
+        inputs: augmentation and mixing; the paper's if None. Not of mixed views; pretrained networks mix nothing.
         trainer: devices and precision; a GPU if there is one, else the CPU.
         progress: show a bar and log lines.
 
@@ -118,10 +118,10 @@ def fit_student(
 ) -> tuple[StudentModule, float]:
     """Train a student; return its module and the seconds. Checkpoints lie in ``folder``."""
     torch.manual_seed(student.seed)
-    if context.backbone(student.backbone).frozen:
-        training_set = training_set.unmixed  # a linear classifier learns less of mixed views
     network = context.network(student.backbone, training_set.moments)
     mixing = student.mixing
+    if context.backbone(student.backbone).is_pretrained:  # in few steps, mixed images take it away from what it knows
+        training_set, mixing = training_set.unmixed, replace(mixing, kind="none")
     if training_set.final:  # mixed views, or rows without augmentation
         context = replace(context, augmentation=AugmentOptions(crop=0, flip=False))
         mixing = replace(mixing, kind="none")

@@ -24,7 +24,7 @@ from infer.training.context import context_of_call
 from infer.training.evaluation import evaluate
 from infer.training.options import StudentOptions
 from infer.training.student_file import WEIGHTS, read_student
-from infer.training.students import Student, student_in_folder, train_student
+from infer.training.students import Student, fit_student, student_in_folder, train_student
 from infer.training.teachers import train_teachers
 from infer.training.training_set import TrainingSet
 
@@ -162,3 +162,6 @@ def test_a_linear_student_of_mixed_views_learns_from_the_natural_images_and_thei
     assert evaluate(student, data.test).accuracy > 0.5
     plain = TrainingSet.of_real(data)
     assert plain.unmixed is plain
+    for tuned, mixing in ((replace(backbone, frozen=False), "none"), ("convnet_narrow", "mixup")):
+        student = Student("tuned", tuned, StudentOptions(), MixingOptions("mixup"), 2, 0)
+        assert fit_student(context_of_call(data, None, None), student, plain, None)[0].mixing.kind == mixing
