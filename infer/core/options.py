@@ -53,9 +53,9 @@ class BudgetOptions:
     codec: Annotated[str | None, Choice("avif", "webp", "jpeg")] = None
     quality: Annotated[int, Range(0, 100)] = 50
     per_class: Annotated[str, Choice("uniform", "sqrt", "proportional")] = "uniform"
-    bytes: Annotated[int | None, Range(1, 10**12)] = field(default=None, metadata={"added": "0.3"})
-    speed: Annotated[int | None, Range(0, 10)] = field(default=None, metadata={"added": "0.3"})
-    subsampling: Annotated[str, SUBSAMPLINGS] = field(default="4:4:4", metadata={"added": "0.3"})
+    bytes: Annotated[int | None, Range(1, 10**12)] = field(default=None, metadata={"added": "0.2"})
+    speed: Annotated[int | None, Range(0, 10)] = field(default=None, metadata={"added": "0.2"})
+    subsampling: Annotated[str, SUBSAMPLINGS] = field(default="4:4:4", metadata={"added": "0.2"})
 
     def check_together(self, at: str) -> None:
         """Raise :class:`UserError` for a size of a file in a budget of images, and settings that a codec lacks."""

@@ -55,8 +55,8 @@ class BackboneOptions:
     model: str = "convnet"
     stem: Annotated[str, Choice("auto", "small", "full")] = "auto"
     options: dict[str, Any] = field(default_factory=dict)
-    pretrained: bool | str = field(default=False, metadata={"added": "0.3"})
-    frozen: bool = field(default=False, metadata={"added": "0.3"})
+    pretrained: bool | str = field(default=False, metadata={"added": "0.2"})
+    frozen: bool = field(default=False, metadata={"added": "0.2"})
 
     @property
     def is_pretrained(self) -> bool:

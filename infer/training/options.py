@@ -36,9 +36,9 @@ class TeacherOptions(OptimiserOptions):
 
     epochs: Annotated[int, Range(0, 100_000)] = 200
     min_steps: Annotated[int, Range(0, 10**8)] = 0
-    label_smoothing: Annotated[float, Range(0, 0.99)] = field(default=0.0, metadata={"added": "0.3"})
-    flips: Annotated[str, Choice("random", "alternating")] = field(default="random", metadata={"added": "0.3"})
-    compressed: Annotated[int | None, Range(0, 100)] = field(default=None, metadata={"added": "0.3"})
+    label_smoothing: Annotated[float, Range(0, 0.99)] = field(default=0.0, metadata={"added": "0.2"})
+    flips: Annotated[str, Choice("random", "alternating")] = field(default="random", metadata={"added": "0.2"})
+    compressed: Annotated[int | None, Range(0, 100)] = field(default=None, metadata={"added": "0.2"})
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ class TrainerOptions:
     strategy: Annotated[str, Choice("auto", "ddp_spawn", "ddp")] = "auto"
     precision: Annotated[str, Choice("32-true", "bf16-mixed", "16-mixed")] = "32-true"
     compile: Annotated[str | None, Choice("default", "reduce-overhead", "max-autotune")] = None
-    jobs: Annotated[int | str, RangeOrAuto(1, 4096)] = field(default="auto", metadata={"added": "0.3"})
-    threads: Annotated[int | None, Range(1, 4096)] = field(default=None, metadata={"added": "0.3"})
+    jobs: Annotated[int | str, RangeOrAuto(1, 4096)] = field(default="auto", metadata={"added": "0.2"})
+    threads: Annotated[int | None, Range(1, 4096)] = field(default=None, metadata={"added": "0.2"})
 
     @property
     def launched(self) -> bool:
