@@ -102,6 +102,31 @@ def test_higher_quality_takes_more_bytes():
     assert sizes[-1] < images.numel() / 4
 
 
+@pytest.mark.parametrize("name", ["avif", "jpeg"])
+def test_half_of_the_colours_takes_fewer_bytes_and_loses_colours_only(name):
+    torch.manual_seed(0)
+    images = torch.randint(256, (64, 3, 16, 16), dtype=torch.uint8)
+    full, half = (codec.encode(images, name, 80, subsampling=kind) for kind in ("4:4:4", "4:2:0"))
+    assert sum(map(len, half)) < 0.8 * sum(map(len, full))
+    luma = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    differences = [codec.decode(sheets, 64, (3, 16, 16)).float() - images.float() for sheets in (full, half)]
+    of_full, of_half = ((part * luma).sum(dim=1).abs().mean() for part in differences)
+    assert of_half < 2 * of_full
+    assert differences[1].abs().mean() > 2 * differences[0].abs().mean()
+
+
+def test_a_slow_encoder_is_nearer_to_the_images_for_its_bytes():
+    torch.manual_seed(0)
+    images = torch.nn.functional.interpolate(torch.rand(256, 3, 8, 8), scale_factor=4, mode="bicubic").clamp(0, 1)
+    images = (images * 255).to(torch.uint8)
+    costs = []
+    for speed in (4, 10):
+        sheets = codec.encode(images, "avif", 40, speed=speed)
+        error = (codec.decode(sheets, 256, (3, 32, 32)).float() - images.float()).square().mean()
+        costs.append(float(sum(map(len, sheets)) * error))
+    assert costs[0] < 0.9 * costs[1]
+
+
 def test_many_or_large_images_take_several_sheets(monkeypatch):
     monkeypatch.setattr(codec, "_SIDE", 32)
     images = gradients(10, 3, 16, 16)

@@ -1,6 +1,7 @@
 """Budgets in bytes: the file on disk is never larger, and hardly smaller."""
 
 import itertools
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -9,6 +10,8 @@ import pytest
 from conftest import files
 
 import infer
+from infer.core.checks import check
+from infer.core.errors import UserError
 from infer.core.options import BudgetOptions, LabelOptions
 from infer.data import Splits
 from infer.models.networks import build
@@ -40,6 +43,32 @@ def test_the_file_of_every_method_fits_and_the_baseline_is_as_large(run, tmp_pat
     image, label = made[5]
     assert image.shape == (1, 8, 8)
     assert label.sum().item() == pytest.approx(1)
+
+
+def test_a_budget_of_bytes_is_that_of_the_whole_file_and_names_the_folder(run, tmp_path):
+    words = ["method=random", "budget=raw", "budget.bytes=9000", "labels=views", "labels.share=0.2", "ipc=500"]
+    result = run("distill", *words, "students.seeds=1", "students.sources=[distilled]", "dataset.name=small")
+    (file,) = files(tmp_path)
+    assert file.parent.parent.name == "random-9000bytes"
+    assert 8800 < file.stat().st_size <= result["bytes"]["budget"] == 9000
+    assert result["images"]["views"] == 180  # a fifth of the bytes, ten a view
+    assert result["ipc"] == 14.0625  # of 64 bytes in ten classes
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"bytes": 9000}, "budget.bytes=9000: budget.by=images counts images; choose budget.by=bytes"),
+        ({"speed": 3, "codec": "webp"}, "budget.speed=3: only avif has it, budget.codec=webp is chosen"),
+        (
+            {"subsampling": "4:2:0", "codec": "webp"},
+            "budget.subsampling=4:2:0: only avif and jpeg have it, budget.codec=webp is chosen",
+        ),
+    ],
+)
+def test_settings_that_a_budget_or_its_codec_lacks_are_refused(options, line):
+    with pytest.raises(UserError, match=f"^{re.escape(line)}$"):
+        check(BudgetOptions(**options), "budget.")
 
 
 @pytest.mark.parametrize("ipc", [7, 12])
