@@ -72,7 +72,9 @@ def choices(key: str, value: object, known: Iterable[str], given: str | None = N
     """
     known = sorted(set(known), key=_order)
     word = given or shown(value)
-    near = get_close_matches(word, known, n=3, cutoff=0.7)
+    group = word[: word.rfind(".") + 1]  # which the keys of a group share: alike are those whose rest is
+    rests = {name.removeprefix(group): name for name in known}
+    near = [rests[rest] for rest in get_close_matches(word.removeprefix(group), rests, n=3, cutoff=0.7)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     listed = ", ".join(known)
     if len(known) > _LISTED:

@@ -16,7 +16,7 @@ import infer
         (["dataset=foo"], "dataset=foo: unknown; choose one of cifar10, cifar100, digits"),
         (["labels=foo"], "labels=foo: unknown; choose one of dynamic, hard, static"),
         (["typo=3"], "typo=3: unknown; choose one of budget, dataset, distill, dry_run, experiment, ipc"),
-        (["recipe.student.stpes=4"], "recipe.student.stpes=4: unknown; did you mean recipe.student.steps "),
+        (["recipe.student.stpes=4"], "recipe.student.stpes=4: unknown; did you mean recipe.student.steps? "),
         (["method=infer_plus", "method.options.easiest=2"], "method.options.easiest=2: must lie between 0 and 1"),
         (["method=rded", "method.options.crops=few"], "method.options.crops=few: must be a whole number"),
         (["method=rded", "method.options.crop=3"], "method.options.crop=3: unknown; did you mean method.options.crops"),
@@ -51,7 +51,7 @@ import infer
         (["budget.choices.labels.share=[]"], "budget.choices.labels.share=[]: give one value or more"),
         (
             ["budget.choices.budget.by=[images]"],
-            "budget.choices.budget.by=[images]: unknown; did you mean budget.choices.budget.quality",
+            "budget.choices.budget.by=[images]: unknown; choose one of budget.choices.budget.codec",
         ),
         (["ipc=ten"], "ipc=ten: must be a whole number between 1 and 1000000"),
         (["seed=10**30"], "seed=10**30: must be a whole number between 0 and 2147483648"),

@@ -193,7 +193,7 @@ def test_read_folder_passes_every_option_on(pictures, capfd):
     ("options", "says"),
     [
         ({"image_size": 2}, r"^image_size=2: must lie between 4 and 1024$"),
-        ({"channels": 2}, r"^channels=2: unknown; choose one of 1, 3$"),
+        ({"channels": 2}, r"^channels=2: unknown; choose one of 1, 3, auto$"),
         ({"test_fraction": 1.5}, r"^test_fraction=1\.5: must lie between 0\.01 and 0\.9$"),
     ],
 )

@@ -4,6 +4,7 @@ import json
 
 from conftest import files
 
+from infer.core.identity import as_identity
 from infer.core.options import UFCOptions
 from infer.data import DatasetOptions
 from infer.models.compensator import MicroBatch
@@ -90,5 +91,5 @@ def test_option_objects_and_networks_of_ones_own_are_a_run_without_a_command(tmp
     assert files(tmp_path) == [folder / "distilled.safetensors"]
     assert [*result["teachers"]] == ["mine"]
     settings = json.loads((folder / "settings.json").read_text())
-    assert settings["backbones"] == {"mine": {**vars(own)}}
+    assert settings["backbones"] == {"mine": as_identity(own)}
     assert [(row["backbone"], row["source"], row["steps"]) for row in result["students"]] == [("mine", "distilled", 20)]
