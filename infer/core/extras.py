@@ -19,6 +19,7 @@ _EXTRAS = {
     "report": ("matplotlib", "jinja2"),
     "export": ("pyarrow",),
     "dashboard": ("wandb_workspaces",),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
 }
 
 

@@ -11,7 +11,6 @@ import copy
 import json
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infer.core.errors import UserError, shown
+from infer.core.extras import needed_by, require
 from infer.core.files import write_bytes
 from infer.core.paths import user_path
 from infer.models.weights import PixelClassifier, frozen
@@ -94,7 +94,8 @@ def export_onnx(
         >>> infer.export_onnx(student, "student.onnx")  # doctest: +SKIP
         2.4e-06
     """
-    _require_libraries()
+    with needed_by("export_onnx"):
+        require("onnx", "onnxscript", "onnxruntime")
     if not isinstance(student, PixelClassifier):
         raise UserError(f"student={shown(student)}: must be a module that infer.train_student returns")
     names, side = student.classes if classes is None else classes, image_size or student.image_size
@@ -110,14 +111,6 @@ def export_onnx(
     difference = _difference(module, channels, content)
     write_bytes(user_path(file), content)
     return difference
-
-
-def _require_libraries() -> None:
-    """Raise :class:`UserError` where a library of the extra is missing."""
-    for library in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(library) is None:
-            cure = "python -m pip install 'infer-distillation[onnx]'"
-            raise UserError(f"export_onnx: needs {library}, which is not installed; {cure}")
 
 
 def _exported(module: _AnySize, channels: int, classes: int) -> Any:

@@ -141,6 +141,6 @@ def test_a_file_with_other_logits_is_not_written(tmp_path):
 
 def test_a_missing_library_is_one_line_that_names_the_extra(tmp_path, monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr("infer.models.onnx.find_spec", lambda name: None if name == "onnxruntime" else find(name))
+    monkeypatch.setattr("infer.core.extras.find_spec", lambda name: None if name == "onnxruntime" else find(name))
     with pytest.raises(UserError, match=r"needs onnxruntime, which is not installed; .*'infer-distillation\[onnx\]'"):
         infer.export_onnx(student_of("convnet_narrow", 8), tmp_path / "student.onnx", CLASSES, 8)
