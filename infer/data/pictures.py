@@ -102,6 +102,20 @@ class Streamed:
         """Return the pictures at ``positions``, int64 [M]."""
         return Streamed([self.files[index] for index in positions.tolist()], self.targets[positions], self.decoder)
 
+    def to(self, device: torch.device) -> Streamed:
+        """Return the pictures themselves: they stay on disk."""
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Device of a batch; indices must be on it too."""
+        return torch.device("cpu")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images in memory: none."""
+        return 0
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of a picture."""

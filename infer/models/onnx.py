@@ -23,7 +23,7 @@ from infer.core.errors import UserError, shown
 from infer.core.extras import needed_by, require
 from infer.core.files import write_bytes
 from infer.core.paths import user_path
-from infer.models.weights import PixelClassifier, frozen
+from infer.models.weights import PixelClassifier
 
 _OPSET = 18
 """The first whose Resize antialiases."""
@@ -102,8 +102,7 @@ def export_onnx(
     if names is None or side is None:
         raise UserError("student: knows neither its classes nor its image size; give classes= and image_size=")
     channels = len(student.mean)
-    module = _AnySize(copy.deepcopy(student).cpu(), side, centre)
-    frozen(module)
+    module = _AnySize(copy.deepcopy(student).cpu(), side, centre).requires_grad_(False).eval()
     model = _exported(module, channels, len(names))
     described = {"classes": json.dumps(list(names)), "image_size": str(side), "channels": str(channels)}
     import_module("onnx").helper.set_model_props(model, described)

@@ -38,16 +38,16 @@ class Mirrored:
     @property
     def device(self) -> torch.device:
         """The device of the pictures, and of indices."""
-        return torch.device("cpu") if isinstance(self.pictures, Streamed) else self.pictures.device
+        return self.pictures.device
 
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return 0 if isinstance(self.pictures, Streamed) else self.pictures.nbytes
+        return self.pictures.nbytes
 
     def to(self, device: torch.device) -> Mirrored:
         """Move the pictures to ``device``; streamed ones stay on disk."""
-        return self if isinstance(self.pictures, Streamed) else replace(self, pictures=self.pictures.to(device))
+        return replace(self, pictures=self.pictures.to(device))
 
 
 def mirrored_batch(size: int, batch: int, seed: int, step: int) -> Tensor:

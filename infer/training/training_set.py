@@ -76,16 +76,16 @@ class TrainingSet:
     @property
     def device(self) -> torch.device:
         """The device of the images, and of indices."""
-        return torch.device("cpu") if isinstance(self.source, Streamed) else self.source.device
+        return self.source.device
 
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return 0 if isinstance(self.source, Streamed) else self.source.nbytes
+        return self.source.nbytes
 
     def to(self, device: torch.device) -> TrainingSet:
         """Move images and labels to ``device``; streamed pictures stay on disk."""
-        return self if isinstance(self.source, Streamed) else replace(self, source=self.source.to(device))
+        return replace(self, source=self.source.to(device))
 
     @property
     def class_shares(self) -> Tensor | None:
