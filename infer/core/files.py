@@ -251,7 +251,7 @@ def _found(folder: Path, wanted: Mapping[str, Any], same: Same) -> Path | None:
     places = [folder, *sorted(folder.parent.glob(f"{glob.escape(folder.name)}-*"))]
     found = {}
     for place in places:
-        with contextlib.suppress(UserError):  # a damaged one is none of this run, or is told of later
+        with contextlib.suppress(UserError):  # a damaged file: not of this run, or an error later on
             if (known := _settings(place)) and same(known, wanted):
                 found[place] = known
     return next((place for place, known in found.items() if known == wanted), next(iter(found), None))

@@ -132,8 +132,8 @@ class Progress(Protocol):
         ...
 
 
-class ProgressLines:
-    """Logs at most one line every half a minute, with the time left of the work and of the whole run.
+class _Timed:
+    """The time left of a work.
 
     Args:
         title: of the work.
@@ -156,16 +156,25 @@ class ProgressLines:
         self._run = run or forecast()
         self._last = self._started = time.perf_counter()
 
+    def _left(self, step: float, now: float) -> tuple[float, float | None]:
+        """Return the seconds left of the work and of the whole run, if known; ``step`` is above ``first``."""
+        each = (now - self._started) / (step - self.first)
+        in_all = self._run.left(self._parts or {self._title: step / self._steps}, each * step)
+        return each * (self._steps - step), in_all
+
+
+class ProgressLines(_Timed):
+    """Logs at most one line every half a minute, with the time left of the work and of the whole run."""
+
     def update(self, step: float, loss: Loss | None = None) -> None:
         """Report that ``step`` steps are done, earlier ones included."""
         now = time.perf_counter()
         if now - self._last > _EVERY and step > self.first:
             self._last = now
-            each, left = (now - self._started) / (step - self.first), self._steps - step
-            in_all = self._run.left(self._parts or {self._title: step / self._steps}, each * step)
+            left, in_all = self._left(step, now)
             run = f"; the run: about {rough(in_all)} left" if in_all is not None else ""
             unit = "" if self._parts else "step "
-            log.info("%s: %s%d of %d, about %s left%s", self._title, unit, step, self._steps, rough(each * left), run)
+            log.info("%s: %s%d of %d, about %s left%s", self._title, unit, step, self._steps, rough(left), run)
 
     def hidden(self) -> AbstractContextManager[None]:
         """Return a block in which other lines may be written."""
@@ -175,12 +184,8 @@ class ProgressLines:
         """Write nothing: lines stay."""
 
 
-class ProgressBar:
-    """Draws a bar of one line, with the time left of the work and of the whole run.
-
-    Args:
-        title, steps, first, run, parts: as of :class:`ProgressLines`.
-    """
+class ProgressBar(_Timed):
+    """Draws a bar of one line, with the time left of the work and of the whole run."""
 
     def __init__(
         self,
@@ -194,9 +199,8 @@ class ProgressBar:
         from rich.progress import BarColumn, Progress, TextColumn
         from rich.table import Column
 
-        self._title, self._steps, self.first, self._parts = title, steps, first, parts
-        self._run = run or forecast()
-        self._started, self._last = time.perf_counter(), 0.0
+        super().__init__(title, steps, first, run, parts)
+        self._last = 0.0
         title_column, facts_column = (
             TextColumn(f"{{task.fields[{name}]}}", markup=False, table_column=Column(no_wrap=True))
             for name in ("title", "facts")
@@ -231,9 +235,8 @@ class ProgressBar:
 
         facts = f"{int(step)}/{self._steps}"
         if step > self.first:
-            each = (time.perf_counter() - self._started) / (step - self.first)
-            in_all = self._run.left(self._parts or {self._title: step / self._steps}, each * step)
-            facts += f"  {rough(each * (self._steps - step))} left"
+            left, in_all = self._left(step, time.perf_counter())
+            facts += f"  {rough(left)} left"
             facts += f" (run: {rough(in_all)})" if in_all is not None else ""
         width = self._progress.console.width
         value = loss() if loss and width >= _WIDE else None  # asked for seldom: a GPU waits for it
@@ -258,7 +261,7 @@ class _Relayed:
             self._tell(self._title, step / self._steps)
 
     def close(self) -> None:
-        """Do nothing: whoever is told knows when the work is done."""
+        """Do nothing: the end of the work is reported elsewhere."""
 
 
 def progress_of(title: str, steps: int, first: int = 0, run: Forecast | None = None) -> Progress:

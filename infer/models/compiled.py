@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class Compiled(Generic[Arguments, Result]):
-    """A compiled function; after a failure of the compiler, which is told, the function itself.
+    """A compiled function. Where the compiler fails, a warning is logged, and the function runs uncompiled.
 
     Args:
         function: to be compiled at its first call.

@@ -230,6 +230,7 @@ def _analysed(sets: ComparedSets, options: DistillOptions, rows: Sequence[Row], 
     assembler = sets.assembler
     context, student = assembler.context, options.students.backbones[0]
     own = {row["source"]: row for row in rows if row["backbone"] == student}
+    budget = options.budget
     best = max(assembler.teachers, key=lambda teacher: teacher.balanced_accuracy).network
     inputs = AnalysisInputs(
         context.data,
@@ -239,7 +240,7 @@ def _analysed(sets: ComparedSets, options: DistillOptions, rows: Sequence[Row], 
         best.to(context.trainer.device),
         context.trainer.device,
         context.balanced,
-        Compression(options.budget.codec, options.budget.quality),
+        Compression(budget.codec, budget.quality, budget.speed, budget.subsampling),
     )
     found, arrays = analyse(inputs)
     arrays.save(folder / ARRAYS)

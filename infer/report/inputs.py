@@ -19,10 +19,12 @@ _BATCH = 500
 
 
 class Compression(NamedTuple):
-    """The codec of the distilled file's stored images, None for raw pixels, and its quality, 0 to 100."""
+    """The codec of the distilled file's stored images, None for raw pixels, with its settings of ``codec.encode``."""
 
     codec: str | None
     quality: int
+    speed: int | None = None
+    subsampling: str = "4:4:4"
 
 
 class Samples(NamedTuple):
@@ -98,11 +100,11 @@ class AnalysisInputs:
 
     def compressed(self, samples: Samples) -> Samples:
         """Encode and decode ``samples`` as the distilled file's images, so that they have the same artefacts."""
-        name, quality = self.compression
+        name, quality, speed, subsampling = self.compression
         if not self.distilled.coded or name is None:
             return samples
         channels, height, width = samples.images.shape[1:]
-        sheets = codec.encode(samples.images, name, quality)
+        sheets = codec.encode(samples.images, name, quality, speed, subsampling)
         return Samples(codec.decode(sheets, len(samples.images), (channels, height, width)), samples.targets)
 
 

@@ -25,7 +25,24 @@ _SECONDS = 5.0
 """Least time between two writes for a reader of a running stage."""
 
 
-class MetricsFile(Logger):
+class MetricsLogger(Logger):
+    """A logger of metrics alone: without a name, a version and hyper-parameters."""
+
+    @property
+    def name(self) -> str:
+        """Return no name."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Return no version."""
+        return ""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Log none."""
+
+
+class MetricsFile(MetricsLogger):
     """A logger of ``folder``/metrics.csv, which is written whole.
 
     The rows of the stage in the file are replaced by ``rows``; the rows of other stages stay, and stages of several
@@ -49,20 +66,7 @@ class MetricsFile(Logger):
         self.path, self.stage = folder / "metrics.csv", stage
         self.rows: Rows = {}
         self._written = -math.inf
-        _read(self.path)  # so that a file that cannot be read is told before the stage
-
-    @property
-    def name(self) -> str:
-        """Return no name: nothing is written elsewhere."""
-        return ""
-
-    @property
-    def version(self) -> str:
-        """Return no version."""
-        return ""
-
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Log none."""
+        _read(self.path)  # an unreadable file is an error before the stage starts
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:

@@ -7,6 +7,7 @@ both sides of each picture in every two passes (Jordan 2024, "94% on CIFAR-10 in
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -62,5 +63,10 @@ def mirrored_batch(size: int, batch: int, seed: int, step: int) -> Tensor:
     """
     pictures = shuffled_indices(size, batch, step * batch, seed)
     passes = torch.arange(step * batch, (step + 1) * batch) // size
-    odd = torch.randperm(size, generator=torch.Generator().manual_seed(seed))[pictures] % 2
-    return pictures + size * ((passes + odd) % 2)
+    return pictures + size * ((passes + _order(size, seed)[pictures]) % 2)
+
+
+@lru_cache(maxsize=1)  # of every step of a training
+def _order(size: int, seed: int) -> Tensor:
+    """Return an order of the pictures, int64 [size]; those at odd places are mirrored in even passes."""
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))

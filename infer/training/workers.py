@@ -18,9 +18,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
-from pytorch_lightning.loggers import Logger
 
 from infer.core.progress import relayed
+from infer.training.metrics_file import MetricsLogger
 
 log = logging.getLogger("infer")
 
@@ -143,21 +143,8 @@ class _Records(QueueHandler):
         _tell("log", record)
 
 
-class RelayedMetrics(Logger):
+class RelayedMetrics(MetricsLogger):
     """Passes metrics on to the loggers of the process that started this one."""
-
-    @property
-    def name(self) -> str:
-        """Return no name: nothing is written here."""
-        return ""
-
-    @property
-    def version(self) -> str:
-        """Return no version."""
-        return ""
-
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Pass none on."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Pass the values of a step on."""
