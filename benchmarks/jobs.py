@@ -6,6 +6,7 @@ Each run is the command distill.py, its start included, in a folder of its own. 
 the same threads in each training and therefore the same results. ``all threads`` is trainer.jobs=1 with every core in
 each training: one process, as it was before there were jobs. A ratio is the seconds of one of them over those side by
 side, of runs next to each other. distill.rounds is fixed, because a measurement would choose it anew in each folder.
+With ``--trainer gpu`` the processes share a GPU, and there is no third kind.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def job(words: Sequence[str], jobs: str, threads: str) -> tuple[float, list[Any]
     with tempfile.TemporaryDirectory() as output:
         own = [f"trainer.jobs={jobs}", f"trainer.threads={threads}", f"output={output}"]
         began = time.perf_counter()
-        subprocess.run([sys.executable, "distill.py", *words, "trainer=cpu", *own], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "distill.py", *words, *own], cwd=ROOT, check=True)
         seconds = time.perf_counter() - began
         (file,) = Path(output, "distill").glob("*/*/seed*/result.json")
         result = json.loads(file.read_text(encoding="utf-8"))
@@ -50,33 +51,37 @@ def main() -> None:
     parser.add_argument(
         "--turns", type=int, default=3, help="runs of each of the three, which alternate: A B C A B C ..."
     )
+    parser.add_argument("--trainer", default="cpu", choices=("cpu", "gpu"))
     parser.add_argument("--json", type=Path, help="file to write the results to")
     options = parser.parse_args()
     cores = torch.get_num_threads()
     kinds = {
         "one by one": ("1", options.threads),
         "side by side": (options.jobs, options.threads),
-        "all threads": ("1", str(cores)),
     }
+    if options.trainer == "cpu":
+        kinds["all threads"] = ("1", str(cores))
+    words = [*WORDS, *options.words, f"trainer={options.trainer}"]
     found: dict[str, list[tuple[float, list[Any]]]] = {kind: [] for kind in kinds}
     for _ in range(options.turns):
         for kind, settings in kinds.items():
-            found[kind].append(job([*WORDS, *options.words], *settings))
+            found[kind].append(job(words, *settings))
             print(f"{kind}: {found[kind][-1][0]:.1f} s", flush=True)
     ours = [seconds for seconds, _ in found["side by side"]]
     ratios = {
         kind: [seconds / own for (seconds, _), own in zip(found[kind], ours, strict=True)]
-        for kind in ("one by one", "all threads")
+        for kind in kinds
+        if kind != "side by side"
     }
     accuracies = [accuracies for kind in ("one by one", "side by side") for _, accuracies in found[kind]]
     content = {
-        "hardware": measure.machine("cpu"),
+        "hardware": measure.machine("cuda" if options.trainer == "gpu" else "cpu"),
         "jobs": cores if options.jobs == "auto" else int(options.jobs),
         **_summary(ratios["one by one"]),
         "same_accuracies": all(each == accuracies[0] for each in accuracies),
-        "against_all_threads": _summary(ratios["all threads"]),
+        **({"against_all_threads": _summary(ratios["all threads"])} if "all threads" in ratios else {}),
         "seconds": {kind: [round(seconds, 1) for seconds, _ in runs] for kind, runs in found.items()},
-        "words": [*WORDS, *options.words],
+        "words": words,
     }
     measure.printed(content)
     if options.json:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import ROOT
 
 RECORDED = ROOT / "docs" / "benchmarks"
@@ -67,12 +68,12 @@ def test_a_system_that_does_not_tell_its_peak_memory_is_told(monkeypatch, tmp_pa
 
 def test_growth_writes_seconds_bytes_and_exponents_of_each_stage(command, tmp_path):
     file = tmp_path / "growth.json"
-    words = ["--sizes", "400", "200", "--stages", "split", "labels of mixed views", "--json", str(file)]
+    words = ["--sizes", "400", "200", "--stages", "split", "composing, by rounds", "--json", str(file)]
     done = command("benchmarks/growth.py", *words)
     assert done.returncode == 0, done.stderr
     content = json.loads(file.read_text())
     assert content["hardware"]["cores"] > 0
-    assert list(content["stages"]) == ["split", "labels of mixed views"]
+    assert list(content["stages"]) == ["split", "composing, by rounds"]
     for found in content["stages"].values():
         assert list(found) == ["sizes", "seconds", "bytes", "time_exponent", "memory_exponent"]
         assert found["sizes"] == [200, 400]
@@ -82,9 +83,109 @@ def test_growth_writes_seconds_bytes_and_exponents_of_each_stage(command, tmp_pa
 def test_every_stage_of_the_growth_runs_and_exponents_are_slopes(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     growth = importlib.import_module("growth")
-    for prepare in growth.STAGES.values():
-        prepare(200)()
+    for stage in growth.STAGES.values():
+        stage.prepare(growth.AXES[stage.grows].few)()
+    assert {stage.grows for stage in growth.STAGES.values()} == {"pictures", "classes", "rounds", "steps"}
     assert growth.exponent([10, 40, 20], [5.0, 80.0, 20.0]) == pytest.approx(2.0)
+
+
+def test_step_writes_the_share_of_each_part_and_of_the_floor(command, tmp_path):
+    file = tmp_path / "step.json"
+    words = ["--steps", "2", "--warm-up", "1", "--batch", "4", "--trainings", "student on mixed views", "teacher"]
+    done = command("benchmarks/step.py", *SMALL, *words, "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    content = json.loads(file.read_text())
+    assert (content["hardware"]["batch"], content["hardware"]["precision"]) == (4, "32-true")
+    assert [case["training"] for case in content["cases"]] == ["student on mixed views", "teacher"]
+    for case in content["cases"]:
+        parts = case["parts"]
+        assert list(parts) == ["draw", "transfer", "compose", "augment", "forward", "backward", "optimiser", "rest"]
+        assert min(parts.values()) > 0  # each was found in the training
+        assert sum(parts.values()) == pytest.approx(1)
+        assert case["data_share"] == pytest.approx(sum(list(parts.values())[:4]))
+        assert case["share_of_floor"] == pytest.approx(case["floor_milliseconds"] / case["milliseconds"])
+        assert case["milliseconds_in_parts"] > 0
+
+
+def test_what_runs_within_a_part_counts_for_that_alone(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    times = iter([0.0, 1.0, 3.0, 7.0, 15.0, 31.0])
+    parts = importlib.import_module("parts").Parts(lambda: next(times))
+    with parts.part("forward"), parts.part("augment"):
+        pass
+    assert parts.seconds == {"rest": 1.0, "forward": 2.0 + 8.0, "augment": 4.0}
+    parts.reset()
+    assert not parts.seconds
+
+
+def test_the_script_for_a_gpu_runs_every_part_and_keeps_those_that_are_done(command, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "gpu.json"
+    done = command("benchmarks/gpu.py", "--smoke", "--json", str(file))
+    assert done.returncode == 0, done.stdout
+    parts = json.loads(file.read_text())["parts"]
+    assert list(parts) == ["step", "distillation", "job", "side by side", "compile=default"]
+    assert not [name for name, found in parts.items() if found["error"] or not found["result"]]
+    assert parts["step"]["result"]["cases"][0]["share_of_floor"] > 0
+    assert parts["distillation"]["result"]["cases"][0]["ratio_median"] > 0
+    assert parts["job"]["result"]["stages"]["total"] > 0
+    assert list(parts["job"]["result"]["teachers"]) == ["convnet_narrow"]
+    assert parts["side by side"]["result"]["same_accuracies"] is True
+    assert parts["compile=default"]["result"]["hardware"]["compile"] == "default"
+
+
+def test_a_part_for_a_gpu_that_fails_or_takes_too_long_leaves_the_others(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    gpu = importlib.import_module("gpu")
+
+    def three(folder):
+        made = "import json, sys; json.dump([1], open(sys.argv[1], 'w'))"
+        return {
+            "fails": gpu.Part(60, ["-c", "raise SystemExit('no memory')"], folder / "fails.json"),
+            "hangs": gpu.Part(1, ["-c", "import time; time.sleep(600)"], folder / "hangs.json"),
+            "works": gpu.Part(60, ["-c", made, str(folder / "works.json")], folder / "works.json"),
+        }
+
+    monkeypatch.setattr(gpu, "tiny", three)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--smoke", "--json", str(tmp_path / "gpu.json")])
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # which the script sets: it is taken back
+    assert gpu.main() == 1
+    parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
+    assert [(found["error"], found["result"]) for found in parts.values()] == [
+        ("exit code 1: no memory", None),
+        ("it took more than 1 s", None),
+        (None, [1]),
+    ]
+
+
+def test_the_parts_for_a_gpu_fit_eight_minutes_and_have_options_that_their_scripts_know(monkeypatch, tmp_path):
+    """The last part gets what the others leave."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    gpu = importlib.import_module("gpu")
+    parts = gpu.parts(tmp_path, tmp_path)
+    assert sum(part.seconds for name, part in parts.items() if name != "compile=default") <= gpu.LIMIT
+    assert gpu.LIMIT < 480
+    for part in parts.values():
+        known = (ROOT / "benchmarks" / "measure.py").read_text() + (ROOT / part.words[0]).read_text()
+        assert not [word for word in part.words if word.startswith("--") and f'"{word}"' not in known]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_the_script_says_so_in_one_line(command):
+    done = command("benchmarks/gpu.py", "data/cifar10")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: no GPU is visible here; --smoke runs every part at a tiny size on the CPU\n"
+
+
+def test_without_the_folder_of_cifar10_the_script_says_so_in_one_line(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    gpu = importlib.import_module("gpu")
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--json", str(tmp_path / "gpu.json")])
+    assert gpu.main() == 2
+    assert capsys.readouterr().err == (
+        "error: cifar10=None: give the folder of CIFAR-10 with train/<class>/ and test/<class>/\n"
+    )
+    assert not (tmp_path / "gpu.json").exists()
 
 
 def test_jobs_writes_ratios_and_whether_accuracies_are_the_same(command, tmp_path):
@@ -104,6 +205,22 @@ def test_jobs_writes_ratios_and_whether_accuracies_are_the_same(command, tmp_pat
         "side by side": 1,
         "all threads": 1,
     }
+
+
+def test_an_update_is_compared_with_distilling_anew(command, pictures, tmp_path):
+    file = tmp_path / "update.json"
+    words = ["recipe.teacher.min_steps=1", "recipe.student.steps=2", "labels.proxy_steps=1", "labels.share=0.01"]
+    words += ["teachers.margin=-1"]
+    done = command("benchmarks/update.py", str(pictures), *words, "--later", "class", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    content = json.loads(file.read_text())
+    assert content["hardware"]["threads"] == 1
+    assert content["decibels"][0] > content["decibels"][1] > 10
+    before, updated = content["class"]["before"], content["class"]["updated"]
+    assert content["anew"]["train_pictures"] == [12, 12, 12]
+    assert before["train_pictures"] == [12, 12]
+    assert updated["train_pictures"] == [*before["stored"], 12]
+    assert len(updated["accuracies"]) == len(content["anew"]["accuracies"]) == 2
 
 
 def test_gains_are_paired_differences_against_classes_per_teacher(command, tmp_path):
@@ -147,6 +264,28 @@ def test_the_documented_ratios_are_the_recorded_ones(name):
         ratio = f"{case['ratio_median']:.2f} ({case['ratio_min']:.2f} to {case['ratio_max']:.2f})"
         share = f"{100 * case['share_of_floor']:.0f} %"
         assert f"| {case['backbone']} | {ratio} | {share} |" in text
+
+
+def test_the_documented_updates_are_the_recorded_ones():
+    text = (ROOT / "docs" / "results" / "own-pictures.md").read_text()
+    content = json.loads((RECORDED / "update.json").read_text())
+    assert "going from {:.1f} to {:.1f} dB".format(*content["decibels"]) in " ".join(text.split())
+    rows = {"everything at once": content["anew"]}
+    for later, name in (("class", "the sixth class"), ("half", "half of the pictures")):
+        rows |= {f"without {name}": content[later]["before"], f"{name} by `update`": content[later]["updated"]}
+    for name, found in rows.items():
+        students = ", ".join(f"{100 * accuracy:.1f}" for accuracy in found["accuracies"])
+        counts = f"{sum(found['train_pictures']):,} | {sum(found['stored'])} | {found['bytes']:,}"
+        assert f"| {name} | {counts} | {100 * found['teacher']:.1f} | {students} |" in text
+
+
+def test_the_documented_steps_are_the_recorded_ones():
+    text = (ROOT / "docs" / "results" / "speed.md").read_text()
+    for case in json.loads((RECORDED / "step.json").read_text())["cases"]:
+        seconds = f"{case['milliseconds']:.1f} | {case['floor_milliseconds']:.1f}"
+        shares = f"{100 * case['share_of_floor']:.0f} % | {100 * case['data_share']:.1f} %"
+        rest = " | ".join(f"{100 * case['parts'][part]:.1f} %" for part in ("forward", "backward", "optimiser", "rest"))
+        assert f"| {case['backbone']} | {case['training']} | {seconds} | {shares} | {rest} |" in text
 
 
 def test_the_documented_exponents_are_the_recorded_ones():

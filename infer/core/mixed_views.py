@@ -29,8 +29,6 @@ MOST_SMOOTH_NOISE = 256
 """Largest number of different smooth noise images."""
 MOST_CANDIDATES = 10**8
 """Largest number of views times candidates that a file may have: drawing them takes about half a minute."""
-LABEL_LEVELS = 255
-"""A stored label is a share of its largest entry in steps of 1 / LABEL_LEVELS."""
 _NOISE_GRID = 4  # points per side between which the noise is interpolated
 _NOISE_AMPLITUDE = 52  # pixel levels; the standard deviation of the noise is then about 20
 _NOISE_KEY = 2**64  # second word of the Philox key: gives the noise a random stream of its own
@@ -62,10 +60,8 @@ class MixedViews:
     """How mixed views are drawn from a pool of images.
 
     The random numbers are the raw output of NumPy's Philox generator, which NumPy keeps stable over versions, so that a
-    file means the same images on every machine. Every image of the pool is the first image of equally many views, to
-    within one. The share of the first image is uniform in 0 to 1.
-
-    The annotations give the types and ranges that :meth:`from_header` requires.
+    file means the same images on every machine. Every image of the pool is the first of equally many views, to within
+    one. The share of the first image is uniform.
 
     Args:
         count: number of mixed views V.
@@ -77,6 +73,7 @@ class MixedViews:
         mixing: ``"cutmix"``, ``"mixup"`` or ``"none"``.
         candidates: number of candidates per view, 1 to 256.
         smooth_noise: number of smooth noise images, 0 to 256; 0 turns the noise off.
+        label_bits: bits that a file takes for each class of a label.
     """
 
     count: Annotated[StrictInt, Field(ge=1, le=2**40)]
@@ -88,6 +85,7 @@ class MixedViews:
     mixing: Annotated[str, Field(pattern="^(cutmix|mixup|none)$")]
     candidates: Annotated[StrictInt, Field(ge=1, le=256)] = 1
     smooth_noise: Annotated[StrictInt, Field(ge=0, le=MOST_SMOOTH_NOISE, validation_alias="compensators")] = 0
+    label_bits: Annotated[StrictInt, Field(ge=4, le=8, multiple_of=4)] = 8
 
     @classmethod
     def from_header(cls, content: Mapping[str, Any]) -> MixedViews:
@@ -102,10 +100,10 @@ class MixedViews:
 
     @property
     def header(self) -> dict[str, Any]:
-        """Entry ``views`` of a file's header; it has no key ``compensators`` where there is no smooth noise."""
+        """Entry ``views`` of a file's header; no ``compensators`` is no smooth noise, and no ``label_bits`` 8."""
         content = asdict(self)
-        noise = content.pop("smooth_noise")
-        return {**content, "compensators": noise} if noise else content
+        noise, bits = content.pop("smooth_noise"), content.pop("label_bits")
+        return content | ({"compensators": noise} if noise else {}) | ({"label_bits": bits} if bits != 8 else {})
 
     def draws(self, choices: Tensor | None = None) -> ViewDraws:
         """Return the random numbers of all views.
@@ -206,22 +204,38 @@ def _uniform(key: int, position: int, *shape: int) -> np.ndarray:
     return (stream.random_raw(shape) >> np.uint64(11)) * 2.0**-53
 
 
-def quantise_labels(labels: Tensor) -> Tensor:
-    """Quantise probabilities to 8 bits, as shares of the largest entry of each label.
+def quantise_labels(labels: Tensor, bits: int = 8) -> Tensor:
+    """Quantise probabilities to whole shares of the largest entry of each label.
 
     Args:
         labels: probabilities, float [V, C].
+        bits: bits of an entry: the largest becomes ``2**bits - 1``.
 
     Returns:
         The stored labels, uint8 [V, C].
     """
-    return (labels * (LABEL_LEVELS / labels.amax(dim=1, keepdim=True))).round().to(torch.uint8)
+    return (labels * ((2**bits - 1) / labels.amax(dim=1, keepdim=True))).round().to(torch.uint8)
 
 
 def dequantise_labels(stored: Tensor) -> Tensor:
     """Return probabilities float32 [V, C] that sum to one from the stored labels, uint8 [V, C]."""
     shares = stored.float()
     return shares / shares.sum(dim=1, keepdim=True)
+
+
+def pack_labels(labels: Tensor, bits: int) -> Tensor:
+    """Return the labels uint8 [V, C] of :func:`quantise_labels` as a file has them: of 4 bits, two entries a byte."""
+    return labels if bits == 8 else _packed(labels.long().flatten(), bits)
+
+
+def unpack_labels(stored: Tensor, count: int, classes: int, bits: int) -> Tensor:
+    """Return the labels, uint8 [V, C], of ``count`` views from the tensor of :func:`pack_labels`."""
+    return stored if bits == 8 else _unpacked(stored, bits)[: count * classes].view(count, classes).to(torch.uint8)
+
+
+def label_bytes(views: int, classes: int, bits: int, candidates: int) -> int:
+    """Return the bytes that a file takes for the labels of ``views`` mixed views and their choices."""
+    return -(-views * classes * bits // 8) + -(-views * choice_bits(candidates) // 8)
 
 
 def choice_bits(candidates: int) -> int:
@@ -231,14 +245,22 @@ def choice_bits(candidates: int) -> int:
 
 def pack_choices(choices: Tensor, candidates: int) -> Tensor:
     """Pack choices, int64 [V], among 2 to 256 ``candidates`` into bytes, uint8 [ceil(V * bits / 8)]."""
-    each = choice_bits(candidates)
-    lanes = 8 // each
-    padded = torch.nn.functional.pad(choices, (0, -len(choices) % lanes)).view(-1, lanes)
-    return (padded << (each * torch.arange(lanes))).sum(dim=1).to(torch.uint8)
+    return _packed(choices, choice_bits(candidates))
 
 
 def unpack_choices(packed: Tensor, count: int, candidates: int) -> Tensor:
     """Return the first ``count`` choices, int64 [V], from the bytes of :func:`pack_choices`."""
-    each = choice_bits(candidates)
-    shifts = each * torch.arange(8 // each)
-    return ((packed.long()[:, None] >> shifts) & (2**each - 1)).view(-1)[:count]
+    return _unpacked(packed, choice_bits(candidates))[:count]
+
+
+def _packed(numbers: Tensor, bits: int) -> Tensor:
+    """Pack numbers, int64 [N], of ``bits`` each, which divide 8, into bytes, uint8 [ceil(N * bits / 8)]."""
+    lanes = 8 // bits
+    padded = torch.nn.functional.pad(numbers, (0, -len(numbers) % lanes)).view(-1, lanes)
+    return (padded << (bits * torch.arange(lanes))).sum(dim=1).to(torch.uint8)
+
+
+def _unpacked(packed: Tensor, bits: int) -> Tensor:
+    """Return all numbers, int64, of ``bits`` each from the bytes of :func:`_packed`, those of the padding too."""
+    shifts = bits * torch.arange(8 // bits)
+    return ((packed.long()[:, None] >> shifts) & (2**bits - 1)).view(-1)

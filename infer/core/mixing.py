@@ -7,6 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from infer.core.devices import moved
+
 
 def shuffled_indices(size: int, count: int, first: int, seed: int) -> Tensor:
     """Return items ``first`` to ``first + count`` of an endless stream of shuffled passes over ``size`` images.
@@ -69,9 +71,9 @@ def mix(images: Tensor, kind: str, alpha: float) -> tuple[Tensor, Tensor, Tensor
     device, batch = images.device, len(images)
     if kind == "none":
         return images, torch.arange(batch, device=device), torch.ones(batch, device=device)
-    weight = torch.distributions.Beta(alpha, alpha).sample().to(device).expand(batch)
-    partner = torch.randperm(batch).to(device)
-    mixed, weight = blend(images, images[partner], kind, weight, torch.rand(1, 2).to(device).expand(batch, 2))
+    weight = moved(torch.distributions.Beta(alpha, alpha).sample(), device).expand(batch)
+    partner = moved(torch.randperm(batch), device)
+    mixed, weight = blend(images, images[partner], kind, weight, moved(torch.rand(1, 2), device).expand(batch, 2))
     return mixed, partner, weight
 
 
@@ -89,7 +91,7 @@ def blend(images: Tensor, partners: Tensor, kind: str, weight: Tensor, corner: T
     """
     if kind == "mixup":
         return torch.lerp(partners, images, weight[:, None, None, None].to(images.dtype)), weight
-    sides = torch.tensor(images.shape[-2:], device=images.device)
+    sides = moved(torch.tensor(images.shape[-2:]), images.device)
     box = ((1 - weight).sqrt()[:, None] * sides).long()
     start = (corner * (sides - box + 1)).long()
     inside = []

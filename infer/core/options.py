@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from infer.core.checks import Choice, Range
+from infer.core.checks import Choice, Range, RangeOrAuto
 from infer.core.errors import UserError
+from infer.core.identity import as_identity
 
 SUBSAMPLINGS = Choice("4:4:4", "4:2:2", "4:2:0")
 
@@ -76,8 +77,10 @@ class LabelOptions:
         kind: ``static``: one soft label per image, stored; ``views``: soft labels of mixed views, stored; ``dynamic``:
             the teachers label each training batch; ``hard``: the class.
         space: average the teachers' ``logits`` (the paper) or their ``probabilities``; for static and dynamic labels.
-        share: share of the bytes of ipc raw images per class that labels of mixed views take, C bytes per view. No more
-            views are stored than a student of the run sees: one for each image of each of its steps.
+        share: share of the bytes of the budget that labels of mixed views take. No more views are stored than a student
+            of the run sees: one for each image of each of its steps.
+        views: most mixed views; ``auto``: as many as a student of the run sees twenty-five times each in all its steps.
+        bits: bits of an entry of a mixed view's label, which has C.
         mixing: of the two images of a mixed view.
         candidates: number of candidates per view, of which the proxy model chooses the one to learn most from.
         smooth_noise: number of smooth noise images, drawn from the seed; one is added to half of a view's images.
@@ -91,11 +94,13 @@ class LabelOptions:
     candidates: Annotated[int, Choice(1, 2, 4, 16, 256)] = 1
     smooth_noise: Annotated[int, Range(0, 256)] = 0
     proxy_steps: Annotated[int, Range(1, 10**7)] = 1500
+    bits: Annotated[int, Choice(4, 8)] = field(default=8, metadata={"added": "0.2"})
+    views: Annotated[int | str | None, RangeOrAuto(1, 10**9)] = field(default=None, metadata={"added": "0.2"})
 
     @property
     def identity(self) -> dict[str, Any]:
         """The options as the settings of a run, and the header of a file, know them, by the names of version 0.1."""
-        content = {key: value for key, value in vars(self).items() if key not in ("smooth_noise", "proxy_steps")}
+        content = {key: value for key, value in as_identity(self).items() if key not in ("smooth_noise", "proxy_steps")}
         noise = {"compensators": self.smooth_noise} if self.smooth_noise else {}
         return {**content, "scout": self.proxy_steps, **noise}
 

@@ -50,6 +50,19 @@ def read_record(path: Path, kind: type[BaseModel], consequence: str) -> dict[str
         return None
 
 
+def without_nan(content: Any) -> Any:
+    """Return ``content`` with None in place of nan, which JSON lacks.
+
+    >>> without_nan({"recall": [0.5, float("nan")]})
+    {'recall': [0.5, None]}
+    """
+    if isinstance(content, Mapping):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
+
+
 class _NotFiniteError(Exception):
     """A number of a JSON file that no computer calculates with."""
 

@@ -20,6 +20,9 @@ log = logging.getLogger("infer")
 _SIZES = (32, 64, 128)
 """Sizes that are chosen: at 224 pixels, a run takes three times as long as at 128."""
 
+_LARGER = 224
+"""A size that is offered where there is time for it."""
+
 _SAMPLE = 500
 """Files whose size is looked at."""
 
@@ -37,7 +40,7 @@ def resolved(options: DatasetOptions) -> DatasetOptions:
         return options
     files = [file for part in find_layout(Path(options.root)).parts.values() for file in part.files]
     if options.image_size == "auto":
-        side = median(_shorter_sides(files[:: max(1, len(files) // _SAMPLE)]) or [0])
+        side = _usual_side(files)
         size = max((size for size in _SIZES if size <= side), default=_SIZES[0])
         log.info("dataset.image_size=auto: %d pixels; the shorter side of the pictures is %d (median)", size, side)
         options = replace(options, image_size=size)
@@ -47,6 +50,17 @@ def resolved(options: DatasetOptions) -> DatasetOptions:
         log.info("dataset.channels=auto: %d; %s", 1 if grey else 3, reason)
         options = replace(options, channels=1 if grey else 3)
     return options
+
+
+def offered_sizes(root: str) -> list[int]:
+    """Return the sizes in pixels that the shorter side of half of the pictures reaches, the largest first."""
+    side = _usual_side([file for part in find_layout(Path(root)).parts.values() for file in part.files])
+    return [size for size in (_LARGER, *reversed(_SIZES)) if size <= side] or [_SIZES[0]]
+
+
+def _usual_side(files: Sequence[Path]) -> float:
+    """Return the median of the shorter sides of some of the files."""
+    return median(_shorter_sides(files[:: max(1, len(files) // _SAMPLE)]) or [0])
 
 
 def _shorter_sides(files: Sequence[Path]) -> list[int]:

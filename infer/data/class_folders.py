@@ -137,7 +137,7 @@ def _shared(insides: dict[str, _Inside]) -> tuple[str, list[str]] | None:
             for inside in insides.values()
             if inside.pictures < len(inside.names)
         ]
-        common = set.intersection(*nested) if 2 * len(nested) > len(insides) else set()
+        common = set.intersection(*nested) if 2 * len(nested) > len(insides) > 1 else set()
         shared = common if len(common) > 1 else set()
     if not shared:
         return None

@@ -23,6 +23,7 @@ from infer.data.folder import folder_splits
 from infer.data.options import DatasetOptions
 from infer.data.pictures import Pictures
 from infer.data.splits import Splits, required_fraction
+from infer.data.stored import StoredPictures
 from infer.data.stratified import stratified
 from infer.data.walk import Walk
 
@@ -105,13 +106,14 @@ def _known(decoding: Decoding) -> Decoding:
     return decoding
 
 
-def read_dataset(options: DatasetOptions) -> Splits:
+def read_dataset(options: DatasetOptions, stored: StoredPictures | None = None) -> Splits:
     """Read the data set of ``options`` and log its size.
 
     The last data set is kept: equal options return it again unless a file in its folder changed.
 
     Args:
         options: of the data set.
+        stored: train pictures of an earlier file, to which those of a folder come.
 
     Returns:
         The data set, with the imbalance and the validation split that the options ask for.
@@ -123,7 +125,7 @@ def read_dataset(options: DatasetOptions) -> Splits:
     check(options, "dataset.")
     root = None if options.root is None else str(user_path(options.root))
     options = replace(options, root=root, data_dir=str(user_path(options.data_dir)))
-    splits = _read(options, _folder_state(options.root))
+    splits = _read(options, _folder_state(options.root), stored)
     for note in splits.notes:
         log.warning(note)
     log.info(
@@ -152,10 +154,10 @@ def _folder_state(root: str | None) -> str:
 
 
 @lru_cache(maxsize=1)
-def _read(options: DatasetOptions, folder_state: str) -> Splits:
+def _read(options: DatasetOptions, folder_state: str, stored: StoredPictures | None) -> Splits:
     """Read the data set of ``options``; ``folder_state`` is a part of the cache key."""
     try:
-        splits = _source_splits(options)
+        splits = _source_splits(options, stored)
     except UserError as error:  # of an argument of read_folder, which is a key here
         raise UserError(
             f"dataset.{error}" if str(error).startswith(("root=", "test_fraction=")) else str(error)
@@ -176,11 +178,11 @@ def _read(options: DatasetOptions, folder_state: str) -> Splits:
     return splits
 
 
-def _source_splits(options: DatasetOptions) -> Splits:
+def _source_splits(options: DatasetOptions, stored: StoredPictures | None = None) -> Splits:
     """Read the data as their source has them."""
     if options.root is not None:
-        decoder = _decoder(resolved(options))
-        return folder_splits(options.name, Path(options.root), decoder, options.test_fraction, options.split_seed)
+        share, seed, decoder = options.test_fraction, options.split_seed, _decoder(resolved(options))
+        return folder_splits(options.name, Path(options.root), decoder, share, seed, stored)
     if options.kind == "digits":
         return digits_splits(options.name, options.test_fraction, options.split_seed)
     return torchvision_splits(options.name, str(options.torchvision), Path(options.data_dir))

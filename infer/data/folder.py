@@ -18,6 +18,7 @@ from infer.data.layout import Part, find_layout, first_few
 from infer.data.levels import Levels, UnstatedRangeError, bits_of, range_notes
 from infer.data.pictures import Pictures, Streamed
 from infer.data.splits import Splits, known_duplicates, required_fraction
+from infer.data.stored import StoredPictures, untested_note
 from infer.data.stratified import stratified
 from infer.data.walk import printable
 
@@ -31,29 +32,38 @@ _DEPTHS = (8, 16, 32)
 """Bits that 32-bit values whose range is not stated may use; the fewest that hold all values of the folder count."""
 
 
-def folder_splits(name: str, root: Path, decoder: Decoder, test_fraction: float | None, seed: int) -> Splits:
-    """Read the pictures below ``root``, which :func:`find_layout` finds.
+def folder_splits(
+    name: str,
+    root: Path,
+    decoder: Decoder,
+    test_fraction: float | None,
+    seed: int,
+    stored: StoredPictures | None = None,
+) -> Splits:
+    """Read the pictures below ``root``, which :func:`find_layout` finds, and join them to those that are ``stored``.
 
     Where there is no test part, ``test_fraction`` of each class is taken for it, chosen by ``seed``, and
-    near-duplicates stay together unless the pictures are streamed.
+    near-duplicates stay together unless the pictures are streamed; those of stored pictures are trained on.
 
     Raises:
         UserError: if a part or a class has no readable picture, or more than 1 % of the pictures cannot be read.
     """
-    layout = find_layout(root)
+    layout = find_layout(root, stored.classes if stored else ())
     share = required_fraction(name, test_fraction) if "test" not in layout.parts else None
     readings = _read(layout.parts, decoder)
     parts = {part: reading.pictures(layout.classes) for part, reading in readings.items()}
     notes = (*layout.notes, *(note for own in readings.values() for note in own.notes()))
     levels = [levels for own in readings.values() for levels in own.outcomes if not isinstance(levels, PictureError)]
-    notes += (*range_notes(levels, decoder.depth), *_conflict_notes(root, readings, parts))
+    notes += (*range_notes(levels, decoder.depth), *_conflict_notes(root, parts))
     test = parts.get("test", parts["train"])
     assumed = next((bits_of(each.full) for each in levels if each and each.source == "folder"), None)
     again = replace(decoder, depth=decoder.depth or assumed)
     splits = Splits(
         name, layout.classes, parts["train"], test, notes, validation=parts.get("validation"), decoder=again
     )
-    return _divided(splits, share, seed) if share is not None else splits
+    splits = stored.join(splits) if stored else splits
+    splits = _divided(splits, share, seed, stored) if share is not None else splits
+    return replace(splits, notes=(*splits.notes, *untested_note(splits))) if stored else splits
 
 
 @dataclass
@@ -87,12 +97,13 @@ class _Reading:
         if len(bad) > _MAX_UNREADABLE * len(targets):
             of = f"{len(bad)} of {len(targets)} pictures cannot be read"
             raise UserError(f"root={printable(self.part.root)}: {of}: {first_few(bad)}")
-        found = targets[self.kept].bincount(minlength=len(classes)).tolist()
-        if missing := [name for name, count in zip(classes, found, strict=True) if not count]:
+        found = set(targets[self.kept].tolist())
+        if missing := [classes[number] for number in targets.unique().tolist() if number not in found]:
             raise UserError(
                 f"root={printable(self.part.root)}: no readable picture of {first_few(missing)}: {first_few(bad)}"
             )
-        return Pictures(self.images[self.kept], targets[self.kept]) if bad else Pictures(self.images, targets)
+        whole = Pictures(self.images, targets, self.part.files)
+        return whole.part(self.kept) if bad else whole
 
     def notes(self) -> list[str]:
         """Describe the skipped files."""
@@ -140,26 +151,26 @@ def _sampled(files: Sequence[Path]) -> list[Path]:
     return [files[at] for at in torch.linspace(0, len(files) - 1, min(len(files), _SAMPLE)).long().tolist()]
 
 
-def _conflict_notes(
-    root: Path, readings: Mapping[str, _Reading], parts: Mapping[str, Pictures | Streamed]
-) -> list[str]:
+def _conflict_notes(root: Path, parts: Mapping[str, Pictures | Streamed]) -> list[str]:
     """Name equal pictures in different classes."""
-    kept = {name: own for name, own in parts.items() if isinstance(own, Pictures)}
-    conflicts = label_conflicts(list(kept.values()))
+    kept = [own for own in parts.values() if isinstance(own, Pictures)]
+    conflicts = label_conflicts(kept)
     if not conflicts:
         return []
-    files = [
-        [file for file, fine in zip(readings[name].part.files, readings[name].kept, strict=True) if fine]
-        for name in kept
-    ]
+    files = [[file for file in own.files if file] for own in kept]
     pairs = [" and ".join(printable(files[part][at].relative_to(root)) for part, at in pair) for pair in conflicts]
     return [f"conflict of labels: {counted(len(pairs), 'picture')} in two classes, such as {'; '.join(pairs[:2])}"]
 
 
-def _divided(whole: Splits, share: float, seed: int) -> Splits:
-    """Move ``share`` of each class's train pictures to the test split."""
-    groups = known_duplicates(whole.train)
-    train, test = stratified(whole.train.targets, share, seed, groups, whole.classes)
+def _divided(whole: Splits, share: float, seed: int, stored: StoredPictures | None) -> Splits:
+    """Move ``share`` of each class's train pictures, without those ``stored``, to the test split."""
+    groups, pictures = known_duplicates(whole.train), torch.arange(len(whole.train))
+    free = pictures if groups is None or stored is None else stored.free(whole, groups)
+    _, test = stratified(
+        whole.train.targets[free], share, seed, None if groups is None else groups[free], whole.classes
+    )
+    test = free[test]
+    train = pictures[~torch.isin(pictures, test)]
     notes = (*whole.notes, *_duplicate_notes(groups, train, test))
     return replace(whole, train=whole.train.part(train), test=whole.train.part(test), notes=notes)
 

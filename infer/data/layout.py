@@ -40,12 +40,17 @@ class Layout(NamedTuple):
     notes: tuple[str, ...]
 
 
-def find_layout(root: Path) -> Layout:
+def find_layout(root: Path, known: Sequence[str] = ()) -> Layout:
     """Find the parts, the classes and the picture files below ``root``; no picture is decoded.
 
     There is either train/<class>/* and test/<class>/* (or val/<class>/*), or <class>/* alone. A val/ beside test/ is
     the validation part. Every usual name of a part counts, in any case. A file is a picture by its first bytes, or
     by its suffix: one with the suffix of a picture that is none counts among the unreadable ones.
+
+    Args:
+        root: the folder.
+        known: classes of an earlier file. They come first, in this order, and need no folder; a class that comes to
+            them needs no test pictures.
 
     Raises:
         UserError: if the folders cannot be told apart, or a class has no picture.
@@ -54,11 +59,12 @@ def find_layout(root: Path) -> Layout:
         raise no_such_folder("root", printable(root))
     walk = Walk(root)
     roots = _part_roots(walk)
-    classes = walk.folders(roots["train"])
+    own = walk.folders(roots["train"])
+    classes = [*known, *(name for name in own if name not in known)]
     _require_names(root, classes)
-    if len(classes) < 2:
-        raise _too_few(walk, roots["train"], classes)
-    require_classes(walk, roots["train"], classes)
+    if len(own) < (1 if known else 2):
+        raise _too_few(walk, roots["train"], own, "one" if known else "two")
+    require_classes(walk, roots["train"], own)
     parts = {name: _from_table(folder, classes) or Part(folder, [], []) for name, folder in roots.items()}
     places = [
         (part, number, part.root / classes[number])
@@ -73,12 +79,12 @@ def find_layout(root: Path) -> Layout:
         part.files.extend(pictures)
         part.targets.extend([number] * len(pictures))
     layout = Layout(classes, parts, tuple(_notes(walk, roots)))
-    _require_pictures(layout)
+    _require_pictures(layout, known)
     return layout
 
 
-def _too_few(walk: Walk, folder: Path, classes: Sequence[str]) -> UserError:
-    """Return the error for fewer than two class folders in ``folder``."""
+def _too_few(walk: Walk, folder: Path, classes: Sequence[str], least: str) -> UserError:
+    """Return the error for fewer class folders in ``folder`` than ``least``."""
     found = f"one class, {printable(classes[0])}," if classes else "no class folders"
     wrapped = ""
     if classes and walk.folders(inner := folder / classes[0]):
@@ -86,7 +92,7 @@ def _too_few(walk: Walk, folder: Path, classes: Sequence[str]) -> UserError:
         wrapped = into if folder == walk.root else f"; or move what is in {printable(inner)} up into {folder.name}/"
     why = "".join(f" ({note})" for note in _left_out(walk))
     return UserError(
-        f"root={printable(walk.root)}: {found} in {printable(folder)}{why}; two or more folders of pictures are "
+        f"root={printable(walk.root)}: {found} in {printable(folder)}{why}; {least} or more folders of pictures are "
         f"needed{wrapped}"
     )
 
@@ -176,13 +182,18 @@ def _from_table(folder: Path, classes: Sequence[str]) -> Part | None:
     return Part(folder, [folder / "images" / row[0] for row in rows], [number[row[1]] for row in rows])
 
 
-def _require_pictures(layout: Layout) -> None:
-    """Refuse a part in which a class has no picture."""
-    for part in layout.parts.values():
-        found = set(part.targets)
-        if missing := [name for number, name in enumerate(layout.classes) if number not in found]:
+def _require_pictures(layout: Layout, known: Sequence[str]) -> None:
+    """Refuse a part in which a class has no picture.
+
+    Where classes are ``known``, that is a class to be trained on that is none of them, and a part without any picture.
+    """
+    for name, part in layout.parts.items():
+        found = {layout.classes[number] for number in part.targets}
+        needed = [] if known and name != "train" else [each for each in layout.classes if each not in known]
+        if (missing := [each for each in needed if each not in found]) or not found:
             why = f" ({'; '.join(layout.notes)})" if layout.notes else ""
-            raise UserError(f"root={printable(part.root)}: no readable picture of {first_few(missing)}{why}")
+            of = first_few(missing or layout.classes)
+            raise UserError(f"root={printable(part.root)}: no readable picture of {of}{why}")
 
 
 def _notes(walk: Walk, roots: Mapping[str, Path]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,10 +25,12 @@ class Pictures:
     Args:
         images: uint8 [N, ch, H, W].
         targets: class numbers, int64 [N].
+        files: N picture files that they were read from, None for one that has no file; empty where none has one.
     """
 
     images: Tensor
     targets: Tensor
+    files: Sequence[Path | None] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -38,11 +40,12 @@ class Pictures:
 
     def part(self, positions: Tensor) -> Pictures:
         """Return the pictures at ``positions``, int64 [M] or bool [N]."""
-        return Pictures(self.images[positions], self.targets[positions])
+        files = [self.files[at] for at in torch.arange(len(self))[positions].tolist()] if self.files else ()
+        return Pictures(self.images[positions], self.targets[positions], files)
 
     def to(self, device: torch.device) -> Pictures:
         """Return the same pictures on ``device``."""
-        return Pictures(self.images.to(device), self.targets.to(device))
+        return replace(self, images=self.images.to(device), targets=self.targets.to(device))
 
     @property
     def device(self) -> torch.device:

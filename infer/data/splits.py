@@ -153,6 +153,12 @@ def class_shares(targets: Tensor, classes: int) -> Tensor:
     return targets.bincount(minlength=classes).clamp(min=1) / len(targets)
 
 
+def rarest_class(data: Splits) -> int:
+    """Return the number of the class with the fewest train pictures among those that have test pictures."""
+    tested = data.test.targets.bincount(minlength=len(data.classes)) > 0
+    return int(data.class_shares.masked_fill(~tested, torch.inf).argmin())
+
+
 def long_tail(picks: Sequence[Tensor], factor: float) -> Tensor:
     """Select fewer pictures from class to class, as in Cui et al. 2019.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ def summarise(data: Splits, root: str | None) -> dict[str, Any]:
     Returns:
         JSON values: the class names, the number of pictures of each split and of the smallest and largest class, the
         notes from reading, ``alike_across``, the number of test pictures that have a near-duplicate among the train
-        pictures (None if the pictures are streamed), and ``files``, the number of picture files that are read below
+        pictures (None if the pictures are streamed), ``folder_bytes``, the bytes of the files of the train pictures
+        (None where a picture has no file), and ``files``, the number of picture files that are read below
         ``root`` (None without a root, or where it is gone). With files also formats and modes with their counts, and
         width and height of the smallest, largest and commonest file in pixels.
     """
@@ -43,7 +45,8 @@ def summarise(data: Splits, root: str | None) -> dict[str, Any]:
         "side": data.side,
         "notes": list(data.notes),
         "alike_across": _duplicates_across(data),
-        **(_file_summary(user_path(root)) if root is not None else {"files": None}),
+        "folder_bytes": _bytes_on_disk(data.train.files),
+        **(_file_summary(user_path(root), data.classes) if root is not None else {"files": None}),
     }
 
 
@@ -55,13 +58,21 @@ def _duplicates_across(data: Splits) -> int | None:
     return int(torch.isin(groups[len(data.train) :], groups[: len(data.train)]).sum())
 
 
-def _file_summary(root: Path) -> dict[str, Any]:
-    """Count formats and modes of the picture files that are read below ``root``, and measure their sizes."""
+def _bytes_on_disk(files: Sequence[Path | None]) -> int | None:
+    """Return the bytes of picture files; None where a picture has none, or it is gone."""
+    try:
+        return sum(file.stat().st_size for file in files if file) if files and all(files) else None
+    except OSError:
+        return None
+
+
+def _file_summary(root: Path, classes: Sequence[str]) -> dict[str, Any]:
+    """Count formats and modes of the picture files of ``classes`` that are read below ``root``, and measure them."""
     formats: Counter[str] = Counter()
     modes: Counter[str] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
     try:
-        parts = find_layout(root).parts.values()
+        parts = find_layout(root, classes).parts.values()
     except UserError:  # the folder is gone or changed since it was read
         return {"files": None}
     for file in (file for part in parts for file in part.files):

@@ -103,6 +103,8 @@ class ComposedSet(StoredSet):
 
     def pool_images(self, indices: Tensor) -> Tensor:
         """Compose the images at ``indices`` of the pool, uint8 [B, ch, H, W]."""
+        if not len(self.compensators):
+            return self.naturals[indices]
         pairs, compensators = self._parts
         natural, compensator = pairs[indices].unbind(dim=1)
         levels = self.header.step * compensators[compensator].short()

@@ -26,6 +26,7 @@ _BATCH = 256  # items of a batch
 _BYTES_PER_PROBABILITY = 12  # of a batch of labels: the class as one-hot int64, and the label float32
 _BYTES_OF_DRAWING = 2**27  # a block of candidates
 _BYTES_PER_SHEET_BYTE = 10  # of the pixels of one sheet, while it is decoded
+_BYTES_OF_UNPACKING = 10  # of an entry of the labels: int64 while it is unpacked, and uint8
 _SIZES = {"U8": 1, "I8": 1, "U16": 2, "F16": 2}
 
 
@@ -49,6 +50,8 @@ def memory_needed(header: Header, layouts: Mapping[str, Layout], composed: int) 
         items = views.count
         needed += _BYTES_OF_DRAWING + views.count * _BYTES_PER_VIEW + pool * _BYTES_PER_DRAWN_IMAGE
         needed += 2 * (views.smooth_noise + 1) * pixels if views.smooth_noise else 0
+        if views.label_bits != 8:
+            needed += views.count * len(header.classes) * _BYTES_OF_UNPACKING
     return needed + min(items, _BATCH) * len(header.classes) * _BYTES_PER_PROBABILITY
 
 

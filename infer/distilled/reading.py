@@ -13,7 +13,7 @@ from torch import Tensor
 from infer.core import codec
 from infer.core.checks import Range, check_value
 from infer.core.errors import UserError
-from infer.core.mixed_views import MixedViews, unpack_choices
+from infer.core.mixed_views import MixedViews, unpack_choices, unpack_labels
 from infer.core.paths import user_path
 from infer.distilled.artifacts import SCHEME, fetch
 from infer.distilled.composing import composed_count
@@ -84,9 +84,13 @@ def _read(file: Path, max_bytes: int | None) -> tuple[Header, dict[str, Tensor]]
             composed = _composed(file, header, layouts, targets)
             check_memory(file, memory_needed(header, layouts, composed), max_bytes)
             # Copies: safetensors maps the file, and a file that is changed later would change the set.
-            return header, {name: content.get_tensor(name).clone() for name in slices} | {"targets": targets}
+            tensors = {name: content.get_tensor(name).clone() for name in slices} | {"targets": targets}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file}: not a whole distilled file ({error}); copy it again or distil again") from error
+    if views := header.mixed_views:
+        classes, bits = len(header.classes), views.label_bits
+        tensors["labels"] = unpack_labels(tensors["labels"], views.count, classes, bits)
+    return header, tensors
 
 
 def _composed(file: Path, header: Header, layouts: dict[str, Layout], targets: Tensor) -> int:

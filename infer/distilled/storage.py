@@ -24,7 +24,7 @@ from torch import Tensor
 
 from infer.core.budget import Ledger
 from infer.core.files import write_bytes
-from infer.core.mixed_views import MixedViews, choice_bits, pack_choices
+from infer.core.mixed_views import MixedViews, label_bytes, pack_choices, pack_labels
 from infer.core.paths import user_path
 from infer.distilled.header import Header, read_header
 from infer.distilled.tensors import check_labels, check_layouts, check_targets, layout_of, target_dtype
@@ -80,8 +80,9 @@ class StoredSet:
         if self.labels is None:
             return self.header.label_bytes
         views = self.mixed_views
-        choices = views.count * choice_bits(views.candidates) if views and self.choices is not None else 0
-        return self.labels.nbytes + -(-choices // 8)
+        if views is None:
+            return self.labels.nbytes
+        return label_bytes(views.count, len(self.header.classes), views.label_bits, views.candidates)
 
     @property
     def payload(self) -> int:
@@ -116,6 +117,7 @@ class StoredSet:
     @property
     def _tensors(self) -> dict[str, Tensor]:
         """The tensors as the file has them."""
+        views = self.mixed_views
         tensors = {
             "targets": self.natural_targets.to(target_dtype(len(self.header.classes))),
             "compensators": self.compensators,
@@ -125,9 +127,9 @@ class StoredSet:
         else:
             tensors["naturals"] = self.naturals
         if self.labels is not None:
-            tensors["labels"] = self.labels
-        if self.choices is not None and self.mixed_views:
-            tensors["choices"] = pack_choices(self.choices, self.mixed_views.candidates)
+            tensors["labels"] = pack_labels(self.labels, views.label_bits) if views else self.labels
+        if self.choices is not None and views:
+            tensors["choices"] = pack_choices(self.choices, views.candidates)
         return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
     def save(self, path: str | Path) -> int:
@@ -144,16 +146,18 @@ class StoredSet:
                 distilled set.
         """
         file = user_path(path)
-        _require_readable(file, self._header, self._tensors, self.natural_targets)
+        _require_readable(file, self._header, self._tensors, self.natural_targets, self.labels)
         content = self.to_bytes()
         write_bytes(file, content)
         return len(content)
 
 
-def _require_readable(file: Path, header: Header, tensors: Mapping[str, Tensor], targets: Tensor) -> None:
+def _require_readable(
+    file: Path, header: Header, tensors: Mapping[str, Tensor], targets: Tensor, labels: Tensor | None
+) -> None:
     """Refuse, as :func:`infer.load` would, a header or tensors that are none of a distilled file."""
     header = read_header(file, header.text)
     check_layouts(file, header, {name: layout_of(tensor) for name, tensor in tensors.items()})
     check_targets(file, header, targets)
-    if "labels" in tensors:
-        check_labels(file, header, tensors["labels"])
+    if labels is not None:
+        check_labels(file, header, labels)

@@ -66,7 +66,8 @@ def expected_layouts(header: Header) -> dict[str, Layout]:
     if header.labels == "static":
         layouts["labels"] = Layout("F16", (None, classes))
     if views := header.mixed_views:
-        layouts["labels"] = Layout("U8", (views.count, classes))
+        packed = -(-views.count * classes * views.label_bits // 8)
+        layouts["labels"] = Layout("U8", (views.count, classes) if views.label_bits == 8 else (packed,))
         if bits := views.count * choice_bits(views.candidates):
             layouts["choices"] = Layout("U8", (-(-bits // 8),))
     return layouts

@@ -19,7 +19,8 @@ from infer.methods.selection import Naturals, SelectionInputs, select_pictures
 def select(inputs: SelectionInputs, options: NoOptions) -> Naturals:
     """Select train images of each class by :func:`greedy_order`. The seed has no effect."""
     classes = zip(inputs.order, inputs.per_class, strict=True)
-    return select_pictures(inputs, [members[greedy_order(inputs.features(members), n)] for members, n in classes])
+    orders = [members[greedy_order(inputs.features(members), n)] for members, n in classes]
+    return select_pictures(inputs, orders, "keeps the mean of those chosen closest to the class mean (herding)")
 
 
 def greedy_order(features: Tensor, count: int) -> Tensor:

@@ -26,11 +26,14 @@ def select(inputs: SelectionInputs, options: InferPlusOptions) -> Naturals:
 
     A class leaves out fewer images where too few would remain for its share of the naturals.
     """
-    orders = []
+    orders, reasons = [], {}
     for members, needed in zip(inputs.order, inputs.per_class, strict=True):
         left_out = min(int(options.easiest * len(members)), len(members) - needed)
         kept = torch.ones(len(members), dtype=torch.bool)
         if left_out:
-            kept[inputs.reducible_loss(members).argsort(stable=True)[:left_out]] = False
+            known = inputs.reducible_loss(members)
+            kept[known.argsort(stable=True)[:left_out]] = False
+            for index, loss in zip(members.tolist(), known.tolist(), strict=True):
+                reasons[index] = f"random among the harder ones: reducible loss {loss:.2f}"
         orders.append(members[kept])
-    return select_pictures(inputs, orders)
+    return select_pictures(inputs, orders, "random", reasons)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -23,10 +24,19 @@ class Naturals(NamedTuple):
     Args:
         images: uint8 [N, ch, H, W].
         targets: class indices, int64 [N].
+        indices: positions among the train images, int64 [N]; None for created images.
+        reasons: why each was selected, N texts; empty for created images.
     """
 
     images: Tensor
     targets: Tensor
+    indices: Tensor | None = None
+    reasons: Sequence[str] = ()
+
+    def first(self, count: int) -> Naturals:
+        """Return the first ``count`` images."""
+        indices = None if self.indices is None else self.indices[:count]
+        return Naturals(self.images[:count], self.targets[:count], indices, self.reasons[:count])
 
 
 @dataclass(frozen=True)
@@ -106,10 +116,23 @@ def round_robin(orders: Sequence[Tensor], weights: Tensor) -> Tensor:
     return torch.cat(list(orders))[torch.cat(due).argsort(stable=True)]
 
 
-def select_pictures(inputs: SelectionInputs, orders: Sequence[Tensor]) -> Naturals:
-    """Select the first train images of each class, where ``orders`` holds the indices of each class by preference."""
+def select_pictures(
+    inputs: SelectionInputs,
+    orders: Sequence[Tensor],
+    reason: str = "chosen by the method",
+    reasons: Mapping[int, str] = MappingProxyType({}),
+) -> Naturals:
+    """Select the first train images of each class.
+
+    Args:
+        inputs: of the method.
+        orders: indices of each class by preference, C tensors int64.
+        reason: why an image is selected, in a few words.
+        reasons: the same of single images, by their indices.
+    """
     enough = [order[: inputs.count] for order in orders]
-    return Naturals(*inputs.data.train[round_robin(enough, inputs.weights)[: inputs.count]])
+    indices = round_robin(enough, inputs.weights)[: inputs.count]
+    return Naturals(*inputs.data.train[indices], indices, [reasons.get(index, reason) for index in indices.tolist()])
 
 
 def select_created(inputs: SelectionInputs, images: Tensor) -> Naturals:

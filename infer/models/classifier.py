@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from infer.core.augment import DRAWS, augment
+from infer.core.devices import moved
 from infer.core.options import AugmentOptions
 from infer.models.compiled import Compiled
 from infer.models.optimiser import configured
@@ -79,12 +80,20 @@ class Classifier(LightningModule):
         """Drop the compiled network, which no other process can load."""
         self.compiled = None
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave indices of the resident set where they are: the set may lie elsewhere."""
+        return batch if self._takes_indices else super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turn indices of the resident set into its images and labels."""
-        if self.resident is None or not self.trainer.training:
+        if not self._takes_indices:
             return batch
-        images, labels = self.resident[batch.to(self.resident.device)]
-        return images.to(self.device), labels.to(self.device)
+        images, labels = self.resident[moved(batch, self.resident.device)]
+        return moved(images, self.device), moved(labels, self.device)
+
+    @property
+    def _takes_indices(self) -> bool:
+        return self.resident is not None and bool(self.trainer.training)
 
     def augment(self, images: Tensor) -> Tensor:
         """Augment a training batch."""

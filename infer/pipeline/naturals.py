@@ -30,11 +30,14 @@ class Compressed(NamedTuple):
         images: uint8 [N, ch, H, W].
         targets: int64 [N].
         sheets: the compressed files; empty where images are raw.
+        indices, reasons: as of :class:`Naturals`.
     """
 
     images: Tensor
     targets: Tensor
     sheets: tuple[bytes, ...] = ()
+    indices: Tensor | None = None
+    reasons: Sequence[str] = ()
 
     @property
     def nbytes(self) -> int:
@@ -78,11 +81,11 @@ class NaturalsSource:
         """Compress images by the codec, if there is one."""
         chosen = self.budget
         if chosen.codec is None or not len(naturals.images):
-            return Compressed(naturals.images, naturals.targets)
+            return Compressed(naturals.images, naturals.targets, (), naturals.indices, naturals.reasons)
         sheets = tuple(codec.encode(naturals.images, chosen.codec, chosen.quality, chosen.speed, chosen.subsampling))
         channels, height, width = naturals.images.shape[1:]
         images = codec.decode(sheets, len(naturals.targets), (channels, height, width))
-        return Compressed(images, naturals.targets, sheets)
+        return Compressed(images, naturals.targets, sheets, naturals.indices, naturals.reasons)
 
     def bytes_an_image(self) -> float:
         """Estimate the bytes of a compressed image from the seed's first pictures."""

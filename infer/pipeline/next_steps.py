@@ -9,6 +9,7 @@ from typing import Any
 
 from infer.models.options import NETWORKS
 from infer.pipeline.invocation import program
+from infer.pipeline.selected import SELECTED
 
 
 def snippet(result: Mapping[str, Any], file: Path) -> list[str]:
@@ -38,14 +39,28 @@ def after_distilling(result: Mapping[str, Any], folder: Path, file: Path, logger
         loggers: names of the run's loggers.
     """
     report = folder / "report.html"
-    lines = [f"File:      {file} ({result['bytes']['file']:,} B)"]
+    lines = [f"File:      {file} ({result['bytes']['file']:,} B)", f"Datasheet: {folder / 'datasheet.md'}"]
     lines += [f"Report:    {report}"] if report.is_file() else []
     lines += [f"Figures:   {folder / 'result.json'}", f"Pictures:  {folder / 'images'}"]
+    lines += [f"Selected:  {selected}"] if (selected := folder / SELECTED).is_file() else []
+    lines += _advice(result)
     lines += after_logging(folder, loggers)
+    if trained := [row["weights"][0] for row in result["students"] if row["source"] == "distilled"]:
+        lines.append(f"To classify a folder: infer-predict {shlex.quote(str(Path(trained[0]).parent))} FOLDER")
     if result["labels"] == "dynamic":  # the labels come from the teachers, which train.py loads
         words = f"source=distilled source.path={shlex.quote(str(file))}"
         return [*lines, f"To use it: {program().replace('distill', 'train')} {words}, with the same dataset="]
     return [*lines, "To use it in Python:", *(f"    {line}" for line in snippet(result, file))]
+
+
+def _advice(result: Mapping[str, Any]) -> list[str]:
+    """Return the lines on the budget that a learning curve recommends; none where there is no curve."""
+    if "recommended" not in result:
+        return []
+    if not (found := result["recommended"]):
+        return ["Learning curve: no file of it is within report.tolerance of all pictures"]
+    facts = f"{found['pictures']:,} stored pictures lose {100 * found['within']:.1f} points against all of them"
+    return [f"Learning curve: {facts} ({found['bytes']:,} B); the command:", f"    {found['command']}"]
 
 
 def after_logging(folder: Path, loggers: Container[str]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
 
 from infer.core.checks import Choice, Name, Range, check, replaced
+from infer.core.durations import check_duration
 from infer.core.errors import UserError, shown
 from infer.core.options import AugmentOptions, BudgetOptions, LabelOptions, MixingOptions, UFCOptions
 from infer.core.sources import REPORTED, SOURCES
@@ -181,6 +182,8 @@ class DistillOptions(BaseOptions):
     published: dict[str, Annotated[float, Range(0, 100)]] = field(default_factory=dict)
     tune: TuneOptions | None = None
     dry_run: bool = False
+    update: str | None = field(default=None, metadata={"added": "0.2"})
+    time: str | None = field(default=None, metadata={"added": "0.2"})
 
     def chosen(self, choice: Mapping[str, Any]) -> DistillOptions:
         """Return the options with those values at keys such as ``budget.quality``, and no choice left open."""
@@ -189,15 +192,30 @@ class DistillOptions(BaseOptions):
     def check_together(self, at: str) -> None:
         """Raise :class:`UserError` for combinations that mean nothing."""
         super().check_together(at)
-        lacking = [source for source in REPORTED if source not in self.students.sources]
-        if self.report.language and lacking:
+        check_duration(f"{at}time", self.time)
+        self._check_report(at)
+        if self.update is not None and self.dataset.root is None:
             raise UserError(
-                f"students.sources={shown(self.students.sources)}: a report compares {', '.join(REPORTED)}; add "
-                f"{', '.join(lacking)}, or report.language=null"
+                f"{at}update={shown(self.update)}: dataset={self.dataset.name} is no folder of new pictures; give "
+                "dataset=image_folder dataset.root=<folder>"
             )
         self._check_choices(at)
         if self.tune:
             self._check_study(f"{at}tune.", self.tune)
+
+    def _check_report(self, at: str) -> None:
+        lacking = [source for source in REPORTED if source not in self.students.sources]
+        keys = {"language": self.report.language, "curve": self.report.curve}
+        if lacking and (asked := [f"report.{key}=null" for key, value in keys.items() if value]):
+            raise UserError(
+                f"students.sources={shown(self.students.sources)}: a report compares {', '.join(REPORTED)}; add "
+                f"{', '.join(lacking)}, or {' '.join(asked)}"
+            )
+        if self.report.curve and self.budget.by != "bytes":
+            raise UserError(
+                f"{at}report.curve={shown(self.report.curve)}: multiplies bytes, and budget.by={self.budget.by} counts "
+                "images; choose budget=coded or budget=raw, or report.curve=null"
+            )
 
     def _check_choices(self, at: str) -> None:
         for key, values in self.budget.choices.values.items():
@@ -220,6 +238,8 @@ class DistillOptions(BaseOptions):
                 f"budget.choices.{key}={shown(values)}: a study tries settings itself; leave it (and budget=auto, and "
                 "experiment=poc) away, or tune="
             )
+        if self.time is not None:
+            raise UserError(f"{at}timeout: limits a study; leave time={self.time} away, or tune=")
         if self.dry_run:
             raise UserError("dry_run=true: lists runs, not the trials of a study; leave tune= away")
         for key, space in study.dimensions.items():

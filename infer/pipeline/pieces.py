@@ -3,54 +3,92 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 from infer.core.budget import Split, infer_split, natural_split
 from infer.core.forecast import Piece
 from infer.data import Splits
 from infer.pipeline.baselines import SETS, ComparedSets
 from infer.pipeline.compare import ORDER, Row, missing_rows
+from infer.pipeline.curve import at_budget, missing_budgets, own_budget
 from infer.pipeline.limits import stored_views
 from infer.pipeline.options import DistillOptions
 from infer.pipeline.search import combinations
 from infer.pipeline.set_options import SetOptions
+from infer.pipeline.suspects import FEATURES, lacks_suspects
+from infer.training.speed import FORWARD
 
-_FORWARD = 1 / 3
-"""Time of a forward pass, against forward and backward."""
-
-_LABELS = "labels"
+LABELS = "labels"
 """The title of labelling. Its speed is its own: all teachers pass forward."""
 
 
-def stages_of(options: DistillOptions, data: Splits, rows: Sequence[Row] | None) -> list[list[Piece]]:
+def stages_of(
+    options: DistillOptions, data: Splits, rows: Sequence[Row] | None, result: Mapping[str, Any] | None = None
+) -> list[list[Piece]]:
     """Return the pieces of each stage of a run, in their order.
 
     Args:
         options: of the run.
         data: its pictures.
         rows: those of an earlier command, whose set stays; None where the set is created.
+        result: the result of that command, which may have points of the learning curve, and suspects.
     """
-    recipe, teachers = options.recipe.teacher, options.teachers.backbones
+    teachers = options.teachers.backbones
+    found = [teacher_pieces(options, data)]
+    if choices := combinations(options):
+        found.append([piece for choice in choices for piece in try_pieces(options.chosen(choice), data)])
+    if rows is None:
+        found += set_stages(options.set_options(options.method), teachers, data)
+    found.append([*student_pieces(options, data, rows or [])])
+    if options.report.language:
+        found.append([])  # the analysis
+    if budgets := missing_budgets(options, data, result):
+        points = chain.from_iterable(point_pieces(options, data, budget) for budget in budgets)
+        found.append([*_proxy(options, data, rows, budgets), *points])
+    if lacks_suspects(options, result):
+        found.append([Piece(FEATURES, FEATURES, FORWARD * len(data.train))])
+    return found
+
+
+def point_pieces(options: DistillOptions, data: Splits, budget: int) -> list[Piece]:
+    """Return the pieces of one budget, in bytes, of the learning curve. The proxy model is that of the run."""
+    own, name = own_budget(options, data), options.students.backbones[0]
+    at = at_budget(options, budget, own)
+    table = [{"backbone": name, "source": each, "seeds": at.students.seeds} for each in options.students.sources]
+    students = student_pieces(at, data, table if budget == own else [])
+    settings = at.set_options(at.method)
+    stages = [] if budget == own else [*set_stages(settings, at.teachers.backbones, data)]
+    return [*chain(*stages[int(settings.uses_proxy) :]), *students]
+
+
+def _proxy(
+    options: DistillOptions, data: Splits, rows: Sequence[Row] | None, budgets: Sequence[int]
+) -> Sequence[Piece]:
+    """Return the pieces of the proxy model of a set that an earlier command created, where the curve needs it."""
+    settings = options.set_options(options.method)
+    if rows is None or not settings.uses_proxy or [*budgets] == [own_budget(options, data)]:
+        return []
+    return next(iter(set_stages(settings, options.teachers.backbones, data)))
+
+
+def teacher_pieces(options: DistillOptions, data: Splits) -> list[Piece]:
+    """Return the pieces of training the teachers."""
+    recipe = options.recipe.teacher
     copies = 1 if recipe.compressed is None else 2
     images = max(recipe.epochs * copies * len(data.train), recipe.min_steps * recipe.batch)
-    found = [[Piece(f"teacher {name}", name, images) for name in teachers if recipe.epochs]]
-    if choices := combinations(options):
-        found.append([piece for choice in choices for piece in _tried(options.chosen(choice), data)])
-    if rows is None:
-        found += _set(options.set_options(options.method), teachers, data)
-    found.append([*_students(options, data, rows or [])])
-    return found + ([[]] if options.report.language else [])  # the analysis
+    return [Piece(f"teacher {name}", name, images) for name in options.teachers.backbones if recipe.epochs]
 
 
-def _tried(options: DistillOptions, data: Splits) -> Iterator[Piece]:
+def try_pieces(options: DistillOptions, data: Splits) -> Iterator[Piece]:
     """Yield the pieces of trying one of ``budget.choices``."""
     name = options.students.backbones[0]
-    yield from chain(*_set(options.set_options(options.method), options.teachers.backbones, data))
+    yield from chain(*set_stages(options.set_options(options.method), options.teachers.backbones, data))
     yield Piece(f"student {name}-auto", name, _steps(options, data) * options.recipe.student.batch)
 
 
-def _set(settings: SetOptions, teachers: Sequence[str], data: Splits) -> Iterator[list[Piece]]:
+def set_stages(settings: SetOptions, teachers: Sequence[str], data: Splits) -> Iterator[list[Piece]]:
     """Yield the stages of creating a set."""
     proxy, classes = settings.proxy_backbone, len(data.classes)
     if settings.uses_proxy:
@@ -76,11 +114,11 @@ def _labels(settings: SetOptions, teachers: Sequence[str], data: Splits) -> Iter
         images = stored_views(settings, data, networks)
         titles = [f"candidate {number} of {labels.candidates}" for number in range(1, labels.candidates + 1)]
         if labels.candidates > 1:  # which are labelled as they are chosen
-            yield [Piece(title, _LABELS, _FORWARD * images * (1 + networks)) for title in titles]
+            yield [Piece(title, LABELS, FORWARD * images * (1 + networks)) for title in titles]
             return
     else:
         return
-    yield [Piece(_LABELS, _LABELS, _FORWARD * images * networks)]
+    yield [Piece(LABELS, LABELS, FORWARD * images * networks)]
 
 
 def _split(settings: SetOptions, teachers: Sequence[str], data: Splits) -> Split:
@@ -91,7 +129,7 @@ def _split(settings: SetOptions, teachers: Sequence[str], data: Splits) -> Split
     return natural_split(settings.ipc * classes, classes)
 
 
-def _students(options: DistillOptions, data: Splits, rows: Sequence[Row]) -> Iterator[Piece]:
+def student_pieces(options: DistillOptions, data: Splits, rows: Sequence[Row]) -> Iterator[Piece]:
     """Yield the pieces of the table, in their order: all baselines are labelled, then students are trained."""
     recipe, count, settings = options.recipe.student, options.students.seeds, options.set_options(options.method)
     steps, wanted = _steps(options, data), missing_rows(options, rows)

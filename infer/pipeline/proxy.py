@@ -37,7 +37,7 @@ def train_proxy(
     student = Student(name, options.proxy_backbone, options.student, options.mixing, steps, seed)
     place = folder / "proxy" if folder else None
     silent = replace(context, report=None)  # which reports the students of the set itself
-    module, _ = fit_student(silent, student, TrainingSet.of_set(random, teachers), place)
+    module = fit_student(silent, student, TrainingSet.of_set(random, teachers), place).module
     if place:
         delete_checkpoint(place, "student")  # the next set of this folder has its own proxy model
     moments, device = context.data.moments, context.trainer.device

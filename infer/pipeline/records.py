@@ -11,15 +11,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from infer.core.budget import Ledger
-from infer.core.files import SETTINGS, digest
+from infer.core.files import SETTINGS, digest, file_digest
 from infer.core.records import changed_file, digests, read_record
 from infer.core.sources import SOURCES
-from infer.training.records import RESULT, Seconds, Share
+from infer.training.records import RESULT, Point, Seconds, Share
 from infer.training.teachers import Teacher
 
 log = logging.getLogger("infer")
 
-FILE, ARRAYS = "distilled.safetensors", "report_arrays.safetensors"
+FILE, ARRAYS, SUSPECTS = "distilled.safetensors", "report_arrays.safetensors", "suspects.csv"
 
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -37,20 +37,47 @@ class Row(BaseModel):
     accuracy_std: Amount
     balanced_accuracy: Share
     macro_f1: Share
-    recall: list[Share]
+    recall: list[Share | None]
     seeds: Annotated[int, Field(ge=1)]
     seconds: Seconds
     steps: Count
     bytes: Count
     images: Count
+    pictures: Count | None = None
+    balanced_accuracies: list[Share] = []
     weights: list[str]
     digests: dict[str, str]
+    timelines: list[Annotated[list[Point], Field(min_length=1)]] = []
 
     @model_validator(mode="after")
     def _parallel(self) -> Row:
+        if len(self.timelines) not in (0, self.seeds):
+            raise ValueError("timelines must have an entry a seed")
         if not len(self.accuracies) == len(self.weights) == len(self.digests) == self.seeds:
             raise ValueError("accuracies, weights and digests must have an entry a seed")
         return self
+
+
+class CurvePoint(BaseModel):
+    """A point of the learning curve; ``budget`` is that of the file, which all pictures have not."""
+
+    source: str
+    pictures: Count
+    bytes: Count
+    accuracy: Share
+    low: Share
+    high: Share
+    budget: Count | None
+    backbone: str
+    seeds: Annotated[int, Field(ge=1)]
+    seconds: Seconds
+
+
+class LeftOut(BaseModel):
+    """A budget that the learning curve has no point at, and why: ``small`` or ``whole``."""
+
+    budget: Count
+    reason: Literal["small", "whole"]
 
 
 class _Teacher(BaseModel):
@@ -79,6 +106,18 @@ class _Budget(BaseModel):
     quality: int
     per_class: str
     label_share: float
+
+
+class _Update(BaseModel):
+    """The earlier file, and what came to it."""
+
+    file: str
+    digest: str
+    bytes_before: Count
+    classes_before: Count
+    pictures_before: Count
+    classes_added: Count
+    pictures_added: Count
 
 
 class Choice(BaseModel):
@@ -126,9 +165,12 @@ class RunRecord(BaseModel):
     teachers: Annotated[dict[str, _Teacher], Field(min_length=1)]
     seconds: _Seconds
     choices: list[Choice]
+    update: _Update | None = None
     students: list[Row]
     scores: dict[str, dict[str, float]] = Field(default_factory=dict)
     hardware: _Machine = None  # type: ignore[assignment]
+    curve: list[CurvePoint] = []
+    curve_left_out: list[LeftOut] = []
     digests: dict[str, str]
     analysis_digests: dict[str, str] = {}
 
@@ -158,10 +200,10 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         log.warning("%s: is not the file that %s describes; the set is created again", changed, folder / RESULT)
         return None
     rows = [row for row in result["students"] if not _is_changed(folder, row)]
-    analysed = len(rows) == len(result["students"]) and _is_analysed(folder, result)
-    return {
-        key: rows if key == "students" else value for key, value in result.items() if analysed or key not in ANALYSIS
-    }
+    left_out = set() if len(rows) == len(result["students"]) and _is_analysed(folder, result) else {*ANALYSIS}
+    if "suspects" in result and not _has_suspects(folder, result["suspects"]):
+        left_out.add("suspects")
+    return {key: rows if key == "students" else value for key, value in result.items() if key not in left_out}
 
 
 def set_digests(folder: Path, teachers: Sequence[Teacher]) -> dict[str, str]:
@@ -181,6 +223,20 @@ _MEASURED = ("evidence", "data")
 
 ANALYSIS = (*_MEASURED, "analysis_digests")
 """All keys of the analysis in a result."""
+
+
+def suspects_digest(folder: Path, found: Mapping[str, Any]) -> str:
+    """Return the digest of what a result says of its suspects, and of their list."""
+    content = {key: value for key, value in found.items() if key != "digest"}
+    return digest({**content, "file": file_digest(folder / SUSPECTS)})
+
+
+def _has_suspects(folder: Path, found: Any) -> bool:
+    """Return whether suspects and their list are as they were recorded; a warning where one of them has changed."""
+    if isinstance(found, dict) and found.get("digest") == suspects_digest(folder, found):
+        return True
+    log.warning("%s: is not the list that %s describes; it is made again where asked for", folder / SUSPECTS, RESULT)
+    return False
 
 
 def _is_changed(folder: Path, row: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from infer.distilled import DistilledSet
 from infer.pipeline.assemble import Assembler
 from infer.pipeline.invocation import typed_command
 from infer.pipeline.options import DistillOptions
+from infer.pipeline.update import earlier_file
 
 log = logging.getLogger("infer")
 
@@ -39,7 +40,7 @@ def set_facts(assembler: Assembler, options: DistillOptions, distilled: Distille
             **{key: value for key, value in as_identity(options.budget).items() if key != "choices"},
             "label_share": options.labels.share,
         },
-        "recipe": {**as_identity(options.recipe.student), "mixing": options.mixing.kind},
+        "recipe": {**as_identity(options.recipe.student), "mixing": _mixing(assembler, options)},
         "command": typed_command(),
         "bytes": {**asdict(distilled.ledger(options.ipc, data.train_bytes, size)), "budget": budget},
         "images": {
@@ -50,7 +51,17 @@ def set_facts(assembler: Assembler, options: DistillOptions, distilled: Distille
             "views": views.count if views else 0,
         },
         "teachers": {t.name: {"accuracy": t.accuracy, "seconds": t.seconds} for t in assembler.teachers},
+        **({} if options.update is None else {"update": earlier_file(options.update).facts(data)}),
     }
+
+
+def _mixing(assembler: Assembler, options: DistillOptions) -> str:
+    """Return how batches are mixed, and which students mix none: the pretrained ones."""
+    names = options.students.backbones
+    pretrained = [name for name in names if assembler.context.backbone(name).is_pretrained]
+    if options.mixing.kind == "none" or len(pretrained) == len(names):
+        return "none"
+    return f"{options.mixing.kind} (not of {', '.join(pretrained)})" if pretrained else options.mixing.kind
 
 
 def machine() -> dict[str, Any]:

@@ -23,9 +23,11 @@ from infer.data.summary import summarise
 from infer.distilled import DistilledSet, load
 from infer.metrics.ranking import ddranking_scores
 from infer.models.weights import frozen, load_weights
+from infer.pipeline import timed
 from infer.pipeline.assemble import Assembler
 from infer.pipeline.baselines import ComparedSets
-from infer.pipeline.compare import Row, compare, missing_rows, threads_of_students
+from infer.pipeline.compare import Row, missing_rows, threads_of_students
+from infer.pipeline.curve import LearningCurve
 from infer.pipeline.next_steps import after_distilling
 from infer.pipeline.options import DistillOptions
 from infer.pipeline.pieces import stages_of
@@ -33,9 +35,12 @@ from infer.pipeline.records import ANALYSIS, ARRAYS, FILE, analysis_digests, rea
 from infer.pipeline.results import machine, set_facts
 from infer.pipeline.run_folder import Backbones, Run, run_name
 from infer.pipeline.search import BudgetSearch
+from infer.pipeline.selected import SELECTED, write_selected
+from infer.pipeline.suspects import thumbnails, with_suspects
 from infer.pipeline.teachers import trained_teachers
 from infer.report import datasheet, pictures, table, tracking
 from infer.report.analysis import REPORTED, AnalysisInputs, Compression, ReportArrays, analyse, usable
+from infer.report.curve import recommendation
 from infer.report.verdict import decide
 from infer.training.compensators import Compensators
 from infer.training.jobs import threads_of_each
@@ -98,13 +103,13 @@ def create(options: DistillOptions, backbones: Backbones, report: Report | None 
         result = run.context.from_first("the result of the run", lambda: read_result(folder))
         if result is not None and run.is_finished(result):
             log.info("finished before: %s", folder)
-            result = _reported(run, folder, result)
+            result = _reported(run, folder, with_suspects(run, folder, result))
         else:
             result = _logged(run, folder, result)
         if rank() == 0 and not (folder / _IMAGES).is_dir():  # they were deleted
             pictures.draw(_load(folder / FILE), folder / _IMAGES)
         sweep_temporaries(folder)  # of processes that this one started
-        return result, folder
+        return timed.recorded(result, folder / RESULT), folder
 
 
 def _logged(run: Run, folder: Path, before: dict[str, Any] | None) -> dict[str, Any]:
@@ -114,11 +119,12 @@ def _logged(run: Run, folder: Path, before: dict[str, Any] | None) -> dict[str, 
     tags = [data.name, options.method.name, f"ipc{options.ipc}", options.labels.kind]
     with tracking.loggers(options.logger, folder, name, "distill", tags, run.settings) as loggers:
         context = replace(run.context, loggers=loggers)
-        planned = stages_of(options, data, _known_rows(options, before))
+        planned = stages_of(options, data, _known_rows(options, before), before)
         with workers(), stages(len(planned)), forecasting([*chain(*planned)]):
             result, teachers = _distill(replace(run, context=context), folder, before)
+            write_json(folder / RESULT, result)
+            result = with_suspects(run, folder, result, teachers)
         tracking.log_results([MetricsFile(folder), *loggers], result)
-        write_json(folder / RESULT, result)
         result = _reported(run, folder, result)
         files = {teacher.name: teacher.file for teacher in teachers if teacher.file}
         tracking.log_artifacts(loggers, result, folder, files)
@@ -140,11 +146,11 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
     settings = options.set_options(options.method)
     provenance = read_json(folder / SETTINGS)  # of the first command: others may ask for more students of the set
     assembler = Assembler(run.context, settings, order, teachers, compensators, folder, provenance)
-    search = BudgetSearch(assembler, options)
+    search = BudgetSearch(assembler, timed.for_choices(options))
     options, choices = search.run(run.place.with_name("auto"))
     known = _known_rows(options, before)
     if choices:  # they decide the stages, and an earlier run may have tried them
-        _, *rest = stages_of(options, run.context.data, known)
+        _, *rest = stages_of(options, run.context.data, known, before)
         stages_left(len(rest))
         forecast().replan([*chain(*rest)])
     assembler = replace(assembler, options=options.set_options(options.method))
@@ -156,16 +162,18 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
         write_json(folder / RESULT, made)
     sets = ComparedSets(assembler, distilled)
     stage("Training %s", counted(len(missing_rows(options, known or [])) * options.students.seeds, "student"))
-    rows = compare(sets, options, folder, known or [])
+    options, rows = timed.compared(sets, options, folder, known or [])
     analysed = _analysed(sets, options, rows, folder) if options.report.language else {}
     if analysed:
         analysed["analysis_digests"] = analysis_digests(folder, analysed)
+    curve = LearningCurve(sets, timed.for_curve(options), rows, made, folder).measure()
     seconds = {**made["seconds"], "students": round(sum(row["seconds"] for row in rows), 2), "total": 0.0}
     if any(row not in rows for row in made["students"]):  # an analysis is of the rows that were
         made = {key: value for key, value in made.items() if key not in ANALYSIS}
     result = {
         **made,
         **analysed,
+        **curve,
         "students": rows,
         "scores": {name: ddranking_scores(rows, name) for name in dict.fromkeys(row["backbone"] for row in rows)},
         "seconds": {**seconds, "total": round(sum(seconds.values()), 2)},
@@ -194,6 +202,7 @@ def _create_set(assembler: Assembler, options: DistillOptions, folder: Path) -> 
     assert compensators is not None
     distilled = assembler.create()
     size = distilled.save(folder / FILE)
+    write_selected(assembler, options.dataset.root, folder / SELECTED)
     distilled = _read_back(distilled, folder / FILE)
     made = set_facts(assembler, options, distilled, size)
     made["seconds"] = {
@@ -262,12 +271,14 @@ def _reported(run: Run, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     if rank() > 0:
         return result
     distilled = _load(folder / FILE)
+    result = {**result, **recommendation(result, run.options.report.tolerance)}
     if run.options.report.language:
         from infer.report import brief, page  # matplotlib is an extra
 
         result = {**result, **decide(result, run.options.report)}
-        write_json(folder / RESULT, result)
-        page.write(result, ReportArrays.load(folder / ARRAYS), distilled, folder / "report.html")
+        suspects = thumbnails(run.context.data, result)
+        page.write(result, ReportArrays.load(folder / ARRAYS), distilled, folder / "report.html", suspects)
         brief.write(result, distilled, folder / "brief.md")
+    write_json(folder / RESULT, result)
     datasheet.write(result, distilled, folder / "datasheet.md")
     return result

@@ -18,8 +18,10 @@ from infer.data import read_dataset
 from infer.models.options import BackboneOptions
 from infer.pipeline.assemble import planned
 from infer.pipeline.compare import missing_rows
+from infer.pipeline.curve import missing_budgets
 from infer.pipeline.options import BaseOptions, DistillOptions, SearchOptions
 from infer.pipeline.search import require_choices
+from infer.pipeline.update import earlier_file
 from infer.training.context import Context
 from infer.training.teachers import require_teachers
 
@@ -39,8 +41,11 @@ def context_of(options: BaseOptions, backbones: Backbones) -> Context:
     options.trainer.require()
     if rank() > 0:
         log.setLevel(logging.WARNING)
-    dataset = options.dataset
-    return Context(read_dataset(dataset), options.augment, dataset.balanced, options.trainer, backbones)
+    dataset, stored = options.dataset, None
+    if isinstance(options, DistillOptions) and options.update is not None:
+        earlier = earlier_file(options.update)
+        dataset, stored = earlier.shape_in(dataset), earlier.stored
+    return Context(read_dataset(dataset, stored), options.augment, dataset.balanced, options.trainer, backbones)
 
 
 def identity(options: BaseOptions) -> dict[str, Any]:
@@ -49,12 +54,14 @@ def identity(options: BaseOptions) -> dict[str, Any]:
     Where it is written, which loggers watch, on what machine it runs and what it is compared with are not among them.
     """
     content = as_identity(options)
-    for key in ("output", "logger", "trainer", "dataset", "distill", "published", "report", "tune", "dry_run"):
+    for key in ("output", "logger", "trainer", "dataset", "distill", "published", "report", "tune", "dry_run", "time"):
         content.pop(key, None)
     if content.get("search") == as_identity(SearchOptions()):
         del content["search"]
     content["students"].pop("sources")
     content.get("source", {}).pop("path", None)
+    if "update" in content:
+        content["update"] = earlier_file(content["update"]).digest
     return {**content, "labels": options.labels.identity}
 
 
@@ -133,7 +140,8 @@ class Run:
         """Return whether ``result`` has every row, and every number of the report, that the options ask for."""
         if result is None or missing_rows(self.options, result["students"]):
             return False
-        if not {"scores", "hardware"} <= set(result):
+        if not {"scores", "hardware"} <= set(result) or missing_budgets(self.options, self.context.data, result):
             return False
-        analysed = result.get("evidence", {}).get("student")
-        return not self.options.report.language or analysed == self.options.students.backbones[0]
+        analysed = result.get("evidence", {})
+        complete = "against_random" in analysed and analysed["student"] == self.options.students.backbones[0]
+        return not self.options.report.language or complete

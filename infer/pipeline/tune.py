@@ -48,7 +48,7 @@ def tune(options: DistillOptions, backbones: Backbones) -> dict[str, Any]:
         tune=None,
         dataset=replace(options.dataset, validation=study_options.validation),
         students=replace(options.students, sources=["distilled"]),
-        report=replace(options.report, language=None),
+        report=replace(options.report, language=None, curve=None),
     )
     keys = ("space", "validation", "objectives", "max_bytes", "prune", "seed")
     study_identity = {key: getattr(study_options, key) for key in keys}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from infer.core.records import without_nan
 from infer.core.sources import REPORTED
+from infer.data.splits import rarest_class
 from infer.report.arrays import ReportArrays
 from infer.report.class_map import class_map
 from infer.report.contents import fidelity_by_kind, privacy
@@ -19,6 +20,7 @@ from infer.report.decisions import (
     boundary_statistics,
     class_mistakes,
     decision_margins,
+    gain_over_random,
 )
 from infer.report.feature_space import FeatureSpace
 from infer.report.inputs import AnalysisInputs, Compression
@@ -48,8 +50,9 @@ def analyse(inputs: AnalysisInputs) -> tuple[dict[str, Any], ReportArrays]:
     found: dict[str, Any] = {
         "level": LEVEL,
         "test_pictures": len(inputs.test.targets),
-        "rarest": int(inputs.data.class_shares.argmin()),
+        "rarest": rarest_class(inputs.data),
         "loss": accuracy_loss(inputs),
+        "against_random": gain_over_random(inputs),
         "mixed_in": MIXED_IN,
         "sources": {source: boundary_statistics(inputs, source) for source in REPORTED},
     }
@@ -61,13 +64,4 @@ def analyse(inputs: AnalysisInputs) -> tuple[dict[str, Any], ReportArrays]:
     found["privacy"] = privacy(inputs, space)
     log.info("Computing the class map")
     margins = {source: decision_margins(inputs, source) for source in REPORTED}
-    return _without_nan(found), ReportArrays(*class_map(inputs, space), margins, mistakes, taken)
-
-
-def _without_nan(content: Any) -> Any:
-    """Return ``content`` with None in place of nan, which JSON lacks."""
-    if isinstance(content, Mapping):
-        return {key: _without_nan(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_without_nan(value) for value in content]
-    return None if isinstance(content, float) and math.isnan(content) else content
+    return without_nan(found), ReportArrays(*class_map(inputs, space), margins, mistakes, taken)

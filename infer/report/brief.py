@@ -18,9 +18,9 @@ def sentences(wording: Wording) -> Markup:
     """Render the recommendation, the accuracy, the comparison with random images, the cost, and who may see the file.
 
     Args:
-        wording: Of a result with ``evidence``, ``data``, ``report``, ``cost`` and ``verdict``.
+        wording: Of a result with ``evidence``, ``data``, ``report``, ``cost``, ``decision`` and ``verdict``.
     """
-    advice, origin = wording.result["verdict"]["choice"], wording.file.origin
+    advice, origin = wording.result["decision"]["advice"]["choice"], wording.file.origin
     return wording.text(f"brief.{advice}", "brief.accuracy", "brief.random", "brief.cost", f"brief.holds_{origin}")
 
 

@@ -73,6 +73,8 @@ def _pictures(wording: Wording, distilled: DistilledSet) -> Iterator[Markup]:
     """Describe the pictures that the file was made from, and count them by class."""
     settings = wording.file.settings
     yield wording.text("datasheet.source", dataset=_name(wording.result["dataset"]), data=_code(settings.get("data")))
+    if update := wording.result.get("update"):
+        yield wording.text("datasheet.update", earlier=_code(update["file"]), digest=_code(update["digest"]))
     yield Markup("")
     yield from _header(wording, ["class", "train", "test", "stored"])
     for number, name in enumerate(distilled.classes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from scipy.special import stdtrit
@@ -19,17 +19,20 @@ LEVEL = 0.95
 MIXED_IN = 0.3
 """Weight of an image of a similar class in the flip rate."""
 
-_NORMAL = 1.959964  # quantile of the normal distribution for LEVEL
+NORMAL = 1.959964  # quantile of the normal distribution for LEVEL
 _THUMBNAILS = 6  # mistakes of a class that are shown
+
+
+class Difference(NamedTuple):
+    """A difference of accuracies (-1 to 1), and the ends of its interval."""
+
+    points: float
+    low: float
+    high: float
 
 
 def accuracy_loss(inputs: AnalysisInputs) -> dict[str, Any]:
     """Estimate the accuracy that students lose on the distilled file, compared with the full training set.
-
-    The interval covers two sources of error. The first is the choice of test images: the standard error of the mean
-    difference between the two sources, paired by test image. The second is the choice of students: the standard error
-    of the difference of their mean accuracies, with Student's t. A single student per source gives no estimate of the
-    second.
 
     Args:
         inputs: The inputs of the analysis. If ``balanced``, every class has the same weight.
@@ -38,20 +41,87 @@ def accuracy_loss(inputs: AnalysisInputs) -> dict[str, Any]:
         The accuracy of every source (0 to 1) by its name; ``points``, the loss (0 to 1) of "distilled" against "real";
         ``low`` and ``high``, the ends of its interval; and ``balanced``.
     """
+    weight = _weights(inputs)
+    own = {source: float((weight * _correct(inputs, source)).sum(1).mean()) for source in inputs.test_logits}
+    return {**own, **_difference(inputs, "real", "distilled")._asdict(), "balanced": inputs.balanced}
+
+
+def gain_over_random(inputs: AnalysisInputs) -> dict[str, float]:
+    """Estimate by how much students of the file are more accurate than those of random images of the same bytes.
+
+    Args:
+        inputs: The inputs of the analysis. If ``balanced``, every class has the same weight.
+
+    Returns:
+        The fields of :class:`Difference`.
+    """
+    return _difference(inputs, "distilled", "random")._asdict()
+
+
+def paired_interval(differences: Tensor, weight: Tensor) -> tuple[float, float]:
+    """Estimate the interval of a mean difference between two sources, for other test images.
+
+    Two images are added, one that each source alone classifies correctly, with the weight of an average image: the
+    interval then has a width where no image is classified differently. This is the adjusted Wald interval for
+    paired proportions.
+
+    Args:
+        differences: Of the shares of students that classify an image correctly, -1 to 1, float [N].
+        weight: Of the images, with the sum 1, float [N].
+
+    Returns:
+        The ends of the interval at the level of the report.
+
+    Reference:
+        Bonett and Price, Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on Paired
+        Data, Journal of Educational and Behavioral Statistics 2012.
+
+    Example:
+        >>> low, high = paired_interval(torch.zeros(5), torch.full((5,), 0.2))
+        >>> round(low, 3), round(high, 3)
+        (-0.396, 0.396)
+    """
+    average = weight.square().sum()  # 1 / the number of equally weighted images whose mean varies as much
+    weight = torch.cat([weight, average.expand(2)]) / (1 + 2 * average)
+    differences = torch.cat([differences, differences.new_tensor([1, -1])])
+    mean = (weight * differences).sum()
+    half = NORMAL * (weight * (differences - mean)).square().sum().sqrt()
+    return float(mean - half), float(mean + half)
+
+
+def _difference(inputs: AnalysisInputs, better: str, worse: str) -> Difference:
+    """Estimate the mean accuracy of the students of one source minus that of another's.
+
+    The interval covers two sources of error, whose half widths are added in quadrature, on each side. The first is the
+    choice of test images, paired between the sources. The second is the choice of students: the standard error
+    of the difference of their mean accuracies, with Student's t. A single student per source gives no estimate of the
+    second.
+    """
+    weight = _weights(inputs)
+    hits = [_correct(inputs, source) for source in (better, worse)]
+    differences = hits[0].mean(0) - hits[1].mean(0)
+    mean = float((weight * differences).sum())
+    low, high = paired_interval(differences, weight)
+    spread = 0.0
+    if (count := len(hits[0])) > 1:
+        error = math.sqrt(sum(float((weight * each).sum(1).var()) for each in hits) / count)
+        spread = float(stdtrit(2 * count - 2, (1 + LEVEL) / 2)) * error
+    below, above = math.hypot(mean - low, spread), math.hypot(high - mean, spread)
+    return Difference(mean, max(-1.0, mean - below), min(1.0, mean + above))
+
+
+def _correct(inputs: AnalysisInputs, source: str) -> Tensor:
+    """Return whether each student of a source classifies each test image correctly, 1 or 0: float32 [S, N]."""
+    return (inputs.test_logits[source].argmax(-1) == inputs.test.targets).float()
+
+
+def _weights(inputs: AnalysisInputs) -> Tensor:
+    """Return the weight of each test image, with the sum 1: float32 [N]."""
     targets = inputs.test.targets
-    correct = {source: logits.argmax(-1) == targets for source, logits in inputs.test_logits.items()}
-    share = {source: hits.float().mean(0) for source, hits in correct.items()}
-    difference = share["real"] - share["distilled"]
+    if not inputs.balanced:
+        return torch.full((len(targets),), 1 / len(targets))
     counts = targets.bincount().float()
-    weight = 1 / counts[targets] / (counts > 0).sum() if inputs.balanced else torch.ones(()) / len(difference)
-    mean = float((weight * difference).sum())
-    half = _NORMAL * math.sqrt(float((weight**2 * (difference - mean) ** 2).sum()))
-    accuracies = [(weight * correct[source]).sum(1) for source in ("real", "distilled")]
-    if (count := len(accuracies[0])) > 1:
-        error = math.sqrt(sum(float(each.var()) for each in accuracies) / count)
-        half = math.hypot(half, float(stdtrit(2 * count - 2, (1 + LEVEL) / 2)) * error)
-    own = {source: float((weight * each).sum()) for source, each in share.items()}
-    return {**own, "points": mean, "low": mean - half, "high": mean + half, "balanced": inputs.balanced}
+    return 1 / counts[targets] / (counts > 0).sum()
 
 
 def boundary_statistics(inputs: AnalysisInputs, source: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from scipy.stats import gaussian_kde
 from torch import Tensor
 
@@ -25,6 +25,9 @@ PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e
 
 SOURCE_COLOURS = {"real": "#888888", "distilled": "#ee6677", "random": "#4477aa"}
 """Colours of the sources that a report compares."""
+
+CURVE_COLOURS = {**SOURCE_COLOURS, "random_hard": "#228833"}
+"""Colours of the sources of a learning curve."""
 
 _GREY = "#808080"  # visible on white and on black
 _CONTOURS = (0.3, 0.7)  # shares of the highest density of a class
@@ -117,6 +120,40 @@ def choices(accuracies: Sequence[float], titles: Titles) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
     return _svg(draw, (5.5, 2.4), "choices", titles)
+
+
+def learning_curve(
+    points: Sequence[Mapping[str, Any]], size: str, formatted: Callable[[float], str], titles: Titles
+) -> str:
+    """Plot the accuracies of a learning curve, in per cent, against the sizes of its sets on a logarithmic axis.
+
+    Args:
+        points: The points of the curve, as result.json has them. All images, whose size is another one, are a line.
+        size: The key of the size: ``pictures`` or ``bytes``.
+        formatted: Returns a size as text.
+        titles: The titles of the axes.
+
+    Returns:
+        The ``<svg>`` element.
+    """
+
+    def draw(axes: Axes) -> None:
+        for source, tint in CURVE_COLOURS.items():
+            own = [point for point in points if point["source"] == source]
+            accuracy, low, high = ([100 * point[key] for point in own] for key in ("accuracy", "low", "high"))
+            if source == "real":
+                axes.axhspan(low[0], high[0], color=tint, alpha=0.15, linewidth=0)
+                axes.axhline(accuracy[0], color=tint, linewidth=1.6)
+            elif own:
+                bars = np.array([accuracy, high]) - np.array([low, accuracy])
+                axes.errorbar([point[size] for point in own], accuracy, bars, color=tint, marker="o", capsize=3)
+        axes.set_xscale("log")
+        ticks = [point[size] for point in points if point["source"] == "distilled"]
+        axes.set_xticks(ticks, [formatted(tick) for tick in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.margins(x=0.1)
+
+    return _svg(draw, (4.2, 3.2), f"curve-{size}", titles)
 
 
 def cost(creation: float, file: float, real: float, retrainings: int, unit: TimeUnit, titles: Titles) -> str:

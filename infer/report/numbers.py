@@ -63,6 +63,7 @@ def number_formats(words: Mapping[str, str]) -> dict[str, Callable[[Any], str]]:
         "seconds": time,
         "hours": lambda value: time(3600 * value),
         "kwh": lambda value: f"{_fixed(value, 2)} kWh" if round(value, 4) >= 0.1 else f"{_fixed(1000 * value, 1)} Wh",
+        "money": lambda value: _fixed(value, 2) if value >= 1 or not value else _three_digits(value),
         "watts": lambda value: f"{_fixed(value, 0)} W",
         "tenth": lambda value: _fixed(value, 1),
         "times": _tenths_below_ten,

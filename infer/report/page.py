@@ -21,23 +21,30 @@ from infer.report import figures
 from infer.report.arrays import ReportArrays
 from infer.report.brief import sentences
 from infer.report.file_facts import file_facts, with_file_numbers
-from infer.report.numbers import time_unit
+from infer.report.numbers import number_formats, time_unit
 from infer.report.pictures import enlargement, grey_compensators, pixels
-from infer.report.wording import Wording
+from infer.report.wording import Wording, page_texts
 
 _EACH = 8  # images of a kind and class that are shown
 _FEWEST = 4  # of large ones
 _ROW = 768  # pixels of the images of a kind and class side by side
 
 
-def write(result: Mapping[str, Any], arrays: ReportArrays, distilled: DistilledSet, path: Path) -> None:
+def write(
+    result: Mapping[str, Any],
+    arrays: ReportArrays,
+    distilled: DistilledSet,
+    path: Path,
+    suspects: Tensor | None = None,
+) -> None:
     """Write the page in the language of ``result["report"]``.
 
     Args:
-        result: The content of result.json, with ``evidence``, ``data``, ``report``, ``cost`` and ``verdict``.
+        result: The content of result.json, with ``evidence``, ``data``, ``report`` and what the verdict adds.
         arrays: The tensors of the analysis.
         distilled: The set in the distilled file.
         path: The file. It is written completely or not at all.
+        suspects: The training images of ``result["suspects"]["pictures"]``, uint8 [N, ch, H, W].
 
     Raises:
         UserError: If the file cannot be written.
@@ -59,8 +66,10 @@ def write(result: Mapping[str, Any], arrays: ReportArrays, distilled: DistilledS
         brief=sentences(wording),
         colour=figures.colour,
         colours=figures.SOURCE_COLOURS,
+        curve_colours=figures.CURVE_COLOURS,
         palette=len(figures.PALETTE),
         classes=_classes(arrays, distilled, each),
+        suspects=[_uri(image) for image in ([] if suspects is None else suspects)],
         settings=json.dumps(file.settings, indent=1, ensure_ascii=False),
         compensators=[_uri(image) for image in grey_compensators(distilled)[: 2 * each]],
         scale=scale,
@@ -94,6 +103,11 @@ def _figures(result: Mapping[str, Any], arrays: ReportArrays, text: Callable[...
     if len(result["choices"]) > 1:
         accuracies = [choice["accuracy"] for choice in result["choices"]]
         plots["choices"] = figures.choices(accuracies, titles("choice", "held_out"))
+    if "curve" in result:
+        formats = number_formats(page_texts(result["report"]["language"])["unit"])
+        for size, formatted in (("pictures", formats["count"]), ("bytes", formats["bytes"])):
+            axes = titles(f"curve_{size}", "accuracy")
+            plots[f"curve_{size}"] = figures.learning_curve(result["curve"], size, formatted, axes)
     return {name: Markup(svg) for name, svg in plots.items()}
 
 

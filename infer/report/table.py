@@ -26,7 +26,8 @@ def comparison(result: Mapping[str, Any]) -> Table:
         A table with a row for each student and source. It has scores of rare classes if the classes are imbalanced.
     """
     images = result["train_pictures"]
-    uneven, rarest = max(images) > _UNEVEN * min(images), images.index(min(images))
+    tested = [number for number, pictures in enumerate(result["test_pictures"]) if pictures]
+    uneven, rarest = max(images) > _UNEVEN * min(images), min(tested, key=images.__getitem__)
     table = Table(title=_title(result), caption=_caption(result), title_justify="left", caption_justify="left")
     for column in ("student", "trained on"):
         table.add_column(column)
@@ -75,7 +76,8 @@ def recipe_line(result: Mapping[str, Any]) -> str:
     """Return a line with the recipe of all students. Students of the full training set can take more steps."""
     recipe = ", ".join(f"{key} {value}" for key, value in result["recipe"].items() if value is not None)
     taken = " or ".join(f"{steps:,}" for steps in sorted({row["steps"] for row in result["students"]}))
-    mixed = " (mixed views are not mixed again)" if result["labels"] == "views" else ""
+    again = result["labels"] == "views" and result["recipe"].get("mixing") != "none"
+    mixed = " (mixed views are not mixed again)" if again else ""
     return f"Recipe of every student: {recipe}{mixed}; {taken} steps taken"
 
 

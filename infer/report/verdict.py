@@ -1,4 +1,4 @@
-"""The verdict: the yearly cost of retraining, and whether the distilled file is worth adopting."""
+"""The verdict: the yearly cost of retraining, the decision, and whether the distilled file is worth adopting."""
 
 from __future__ import annotations
 
@@ -7,43 +7,42 @@ from dataclasses import asdict
 from typing import Any
 
 from infer.metrics.cost import yearly_cost
+from infer.report.decision import SMALL, decision, reported_rows
 from infer.report.options import ReportOptions
-
-_SMALL = 0.5
-"""A file below this share of the training images' bytes under the same codec leaves room for a larger one."""
 
 _BEHIND = 0.05
 """Teachers whose accuracy is lower than a student's by more than this limit what their labels can teach."""
 
+_CHOICES = {"use": "adopt", "larger": "larger"}
+"""The verdict by the choice of the advice; of all others it is "decline"."""
+
 
 def decide(result: Mapping[str, Any], options: ReportOptions) -> dict[str, Any]:
-    """Compute the yearly cost and the verdict.
+    """Compute the yearly cost, the decision and the verdict.
 
-    The verdict is "adopt" if the loss of accuracy is within the tolerance and a year of retrainings takes less time
-    with the file; "larger" if the loss is beyond the tolerance and the file is small; else "decline". It is ``firm`` if
-    both ends of the loss's interval lie on the same side of the tolerance.
+    The verdict is "adopt" where the advice is to use the file, "larger" where it is to try a larger one, and else
+    "decline". It is ``firm`` if both ends of the loss's interval lie on the same side of the tolerance.
 
     Args:
-        result: The content of result.json, with ``evidence``.
+        result: The content of result.json, with ``evidence`` and ``data``.
         options: The options of the report.
 
     Returns:
-        The keys ``report``, ``cost`` and ``verdict`` of result.json.
+        The keys ``report``, ``cost``, ``decision`` and ``verdict`` of result.json.
     """
-    cost = _cost(result, options)
-    loss, tolerance = result["evidence"]["loss"], options.tolerance / 100
-    within, cheaper = loss["points"] <= tolerance, cost["hours_file"] < cost["hours_real"]
-    small = result["bytes"]["file"] < _SMALL * result["evidence"]["real_coded"]
+    cost, tolerance, loss = _cost(result, options), options.tolerance / 100, result["evidence"]["loss"]
+    found = decision(result, tolerance)
     return {
         "report": asdict(options),
         "cost": cost,
+        "decision": found,
         "verdict": {
-            "choice": "adopt" if within and cheaper else "larger" if not within and small else "decline",
+            "choice": _CHOICES.get(found["advice"]["choice"], "decline"),
             "firm": (loss["low"] <= tolerance) == (loss["high"] <= tolerance),
-            "within": within,
-            "cheaper": cheaper,
+            "within": loss["points"] <= tolerance,
+            "cheaper": cost["hours_file"] < cost["hours_real"],
             "tolerance": tolerance,
-            "small": _SMALL,
+            "small": SMALL,
             "teachers_behind": teachers_behind(result),
         },
     }
@@ -51,20 +50,21 @@ def decide(result: Mapping[str, Any], options: ReportOptions) -> dict[str, Any]:
 
 def _cost(result: Mapping[str, Any], options: ReportOptions) -> dict[str, Any]:
     """Compute the yearly cost, the seconds it is computed from, and how many times smaller the file is."""
-    student = result["evidence"]["student"]
-    rows = {row["source"]: row for row in reversed(result["students"]) if row["backbone"] == student}
+    rows = reported_rows(result)
     file, real = (rows[source]["seconds"] / rows[source]["seeds"] for source in ("distilled", "real"))
     if rows["distilled"]["steps"] == rows["real"]["steps"]:
         file = real = (file + real) / 2  # equal work: the measured difference is noise
     search = sum(choice["seconds"] for choice in result["choices"])
     creation = sum(result["seconds"][stage] for stage in ("teachers", "distill", "assemble")) + search
+    year, price = yearly_cost(creation, file, real, options.retrainings, options.watts), options.price_per_kwh
     return {
-        **yearly_cost(creation, file, real, options.retrainings, options.watts)._asdict(),
+        **year._asdict(),
+        "money_real": None if price is None else year.energy_real * price,
+        "money_file": None if price is None else year.energy_file * price,
         "making_seconds": creation,
         "file_seconds": file,
         "real_seconds": real,
         "times_smaller": result["bytes"]["real"] / result["bytes"]["file"],
-        "times_smaller_coded": result["evidence"]["real_coded"] / result["bytes"]["file"],
     }
 
 

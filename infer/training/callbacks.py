@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from infer.core.errors import UserError
 from infer.core.files import write_bytes
 from infer.core.forecast import Forecast
 from infer.core.progress import Progress, progress_of, reporting
+from infer.metrics.scores import scores
 from infer.models.classifier import Classifier
 
 _RECIPES = {"compensators": "ufc"}
@@ -43,6 +45,32 @@ class SeededSteps(Callback):
         torch.default_generator.manual_seed(drawn)
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(drawn)
+
+
+class TensorFloat32(Callback):
+    """Multiply matrices on a GPU in TF32 during a stage, as torch computes convolutions by default."""
+
+    def __init__(self) -> None:
+        self.before: str | None = None
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Allow it, in each of several processes."""
+        if trainer.strategy.root_device.type == "cuda":
+            self.before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("high")
+
+    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Restore the setting of the process."""
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """Restore it after an error or Ctrl-C: Lightning does not call :meth:`teardown` then."""
+        self._restore()
+
+    def _restore(self) -> None:
+        if self.before:
+            torch.set_float32_matmul_precision(self.before)
+            self.before = None
 
 
 class StageProgress(Callback):
@@ -88,36 +116,6 @@ class StageProgress(Callback):
 def _loss(trainer: Trainer) -> float | None:
     """Return the loss that a module logs for the bar."""
     return next((value for name, value in trainer.progress_bar_metrics.items() if name.endswith("/loss")), None)
-
-
-class AccuracyCurve(Callback):
-    """Measure the accuracy of a student ten times during its training, for loggers and for pruning.
-
-    It does not change the training: weights and statistics stay, and each step is seeded on its own.
-
-    Args:
-        images, targets: the test pictures, uint8 [N, ch, H, W], and their classes.
-        report: called with the step and the accuracy.
-    """
-
-    def __init__(self, images: Tensor, targets: Tensor, report: Callable[[int, float], None] | None) -> None:
-        self.images, self.targets, self.report = images, targets, report
-
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Measure after each tenth of the steps."""
-        step = trainer.global_step
-        if step % math.ceil(trainer.max_steps / 10):
-            return
-        assert isinstance(module, Classifier)
-        module.eval()
-        with torch.no_grad():
-            logits = torch.cat([module(images.to(module.device)) for images in self.images.split(500)])
-        module.train()
-        accuracy = (logits.argmax(dim=-1).cpu() == self.targets.cpu()).float().mean().item()
-        for logger in trainer.loggers:
-            logger.log_metrics({f"student/{module.name}/accuracy": accuracy}, step=step)
-        if self.report:
-            self.report(step, accuracy)
 
 
 class FiniteNumbers(Callback):
@@ -173,9 +171,86 @@ class Stopwatch(Callback):
         """Seconds so far."""
         return self.before + time.perf_counter() - self.started
 
+    @contextmanager
+    def paused(self, device: torch.device) -> Iterator[float]:
+        """Yield the seconds so far, once ``device`` has done its work; those of the block do not count."""
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        began = time.perf_counter()
+        yield self.seconds
+        self.started += time.perf_counter() - began
+
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the seconds for a resumed run."""
         checkpoint["seconds"] = self.seconds
+
+
+class AccuracyCurve(Callback):
+    """Measure the accuracy of a student several times during its training.
+
+    It does not change the training: weights and statistics stay, and each step is seeded on its own. Its seconds are no
+    seconds of the training.
+
+    Args:
+        images, targets: pictures that the student is not trained on, uint8 [N, ch, H, W], and their classes.
+        report: called with the step and the accuracy, for pruning.
+        count: number of measurements, evenly spaced, at most; the last one is at the last step.
+
+    Attributes:
+        timeline: the measurements: ``step``, ``seconds``, ``accuracy``, ``balanced_accuracy`` and number of
+            ``pictures``.
+    """
+
+    def __init__(
+        self, images: Tensor, targets: Tensor, report: Callable[[int, float], None] | None, count: int = 10
+    ) -> None:
+        self.images, self.targets, self.report, self.count = images, targets, report, count
+        self.timeline: list[dict[str, float]] = []
+        self._before = 0.0  # the training
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Find the stopwatch of the training."""
+        self._stopwatch = next(each for each in trainer.callbacks if isinstance(each, Stopwatch))  # type: ignore[attr-defined]
+
+    def start(self, module: Classifier, seconds: float) -> None:
+        """Measure a network whose last layer was fitted, in ``seconds``, before its training."""
+        self._before = seconds
+        self.measure(module, 0, seconds)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """Measure where it is time to, and log the accuracy."""
+        step, steps = trainer.global_step, trainer.max_steps
+        if step % math.ceil(steps / self.count) and step < steps:
+            return
+        assert isinstance(module, Classifier)
+        with self._stopwatch.paused(module.device) as seconds:
+            accuracy = self.measure(module, step, self._before + seconds)
+            for logger in trainer.loggers:
+                logger.log_metrics({f"student/{module.name}/accuracy": accuracy}, step=step)
+            if self.report:
+                self.report(step, accuracy)
+
+    @torch.no_grad()
+    def measure(self, module: Classifier, step: int, seconds: float) -> float:
+        """Add the measurement of a ``step``, ``seconds`` after the start, and return the accuracy."""
+        mode = module.training
+        module.eval()
+        predicted = torch.cat([module(images.to(module.device)).argmax(1).cpu() for images in self.images.split(500)])
+        module.train(mode)
+        targets = self.targets.cpu()
+        accuracy = (predicted == targets).float().mean().item()
+        balanced = scores(multiclass_confusion_matrix(predicted, targets, module.task.classes)).balanced_accuracy
+        measured = {"accuracy": accuracy, "balanced_accuracy": balanced, "pictures": len(targets)}
+        self.timeline.append({"step": step, "seconds": round(seconds, 2), **measured})
+        return accuracy
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the measurements for a resumed run."""
+        checkpoint["timeline"] = self.timeline
+
+    def on_load_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Go on with the measurements of a stopped run; an earlier version kept none."""
+        self.timeline = [*checkpoint.get("timeline", [])]
 
 
 class WholeCheckpoints(TorchCheckpointIO):

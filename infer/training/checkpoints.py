@@ -17,7 +17,7 @@ from torch import Tensor
 
 from infer.core.files import unreadable
 from infer.training.callbacks import all_finite
-from infer.training.records import Seconds
+from infer.training.records import Point, Seconds
 
 log = logging.getLogger("infer")
 
@@ -29,11 +29,12 @@ _ALLOCATOR = "DefaultCPUAllocator"
 
 
 class Stopped(BaseModel):
-    """Where a stage was stopped: its step, the seconds it took, and the rows of its metrics by step."""
+    """Where a stage was stopped: its step and seconds, the rows of its metrics by step, and its accuracies so far."""
 
     global_step: Annotated[int, Field(ge=0)]
     seconds: Seconds
     metrics: dict[int, dict[str, float]] = {}
+    timeline: list[Point] = []
 
 
 def read_checkpoint(file: Path, module: LightningModule, trainer: Trainer) -> Stopped | None:

@@ -113,33 +113,32 @@ class Context:
         seed: int,
         folder: Path | None,
         name: str,
-        curve: bool = False,
+        curve: AccuracyCurve | None = None,
     ) -> float:
         """Train ``module`` on the batches ``source[draw(step)]``; return the seconds.
 
-        Batches are created on the device unless they are read from disk. A ``curve`` of the accuracy is measured where
-        there is a logger or ``report``. Of a pretrained network the last layer is fitted first, of a frozen one alone.
+        Batches are created on the device unless they are read from disk. Of a pretrained network the last layer is
+        fitted first, of a frozen one alone; a ``curve`` of the accuracy has that of this layer first.
         """
         steps, title = module.task.steps, f"{name.partition('-')[0]} {module.name}"
         before = fit_last_layer(module, source, draw, seed, self.trainer.device, title, self.from_first)
+        if curve and before:
+            curve.start(module.to(self.trainer.device), before)
         if is_frozen(module.network):
             return before
         if isinstance(module.network, WhitenedConvNet):
             module.network.whiten(module.inputs(source[draw(0)][0]))
         module.compile_mode = self.trainer.compile
-        if source.streams:
-            batches = loader(source, draw, steps, streams=True)
-        else:
+        if not source.streams:
             module.resident = source
-            batches = loader(Indices(), draw, steps)
-        measured = AccuracyCurve(*self._sample, self.report) if curve and (self.loggers or self.report) else None
-        return before + fit(module, batches, seed, folder, name, self.trainer, self.loggers, measured)
+        batches = loader(source if source.streams else Indices(), draw, steps, source.streams)
+        return before + fit(module, batches, seed, folder, name, self.trainer, self.loggers, curve)
 
     @cached_property
-    def _sample(self) -> tuple[Tensor, Tensor]:
-        """Test pictures for an accuracy curve, and their classes."""
-        test = self.data.test
-        return test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:_CURVE_PICTURES]]
+    def held_out(self) -> tuple[Tensor, Tensor]:
+        """Some validation pictures, or test pictures where there are none, for accuracy curves, and their classes."""
+        held_out = self.data.test if self.data.validation is None else self.data.validation
+        return held_out[torch.randperm(len(held_out), generator=torch.Generator().manual_seed(0))[:_CURVE_PICTURES]]
 
     @property
     def given_moments(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from infer.training.callbacks import (
     SeededSteps,
     StageProgress,
     Stopwatch,
+    TensorFloat32,
     WholeCheckpoints,
 )
 from infer.training.checkpoints import Stopped, read_checkpoint
@@ -118,7 +119,8 @@ def _callbacks(
     module: Classifier | CompensatorModule, seed: int, stage: str, checkpoint: Path | None, steps: int
 ) -> list[Callback]:
     every = math.ceil(steps / 20)
-    found: list[Callback] = [SeededSteps(seed, isinstance(module, CompensatorModule)), FiniteNumbers(stage, every)]
+    seeded = SeededSteps(seed, isinstance(module, CompensatorModule))
+    found: list[Callback] = [seeded, TensorFloat32(), FiniteNumbers(stage, every)]
     if checkpoint:
         found.append(
             ModelCheckpoint(checkpoint.parent, checkpoint.stem, enable_version_counter=False, every_n_train_steps=every)

@@ -77,7 +77,7 @@ def side_by_side(context: Context, trainings: Sequence[Training[Result]], thread
         with workers() as idle:
             _Crew(context, threads, idle).train(missing, jobs)
     for training in trainings:
-        with _threads(threads):
+        with with_threads(threads):
             result = training.run(context)
         yield result
 
@@ -99,7 +99,7 @@ def _jobs(context: Context, count: int, threads: int) -> int:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def with_threads(count: int) -> Iterator[None]:
     """Calculate with ``count`` threads in the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

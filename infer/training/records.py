@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, model_validator
 
 from infer.core.files import SETTINGS, write_json
-from infer.core.records import changed_file, digests, read_record
+from infer.core.records import changed_file, digests, read_record, without_nan
 
 log = logging.getLogger("infer")
 
@@ -42,13 +42,27 @@ class TeacherRecord(TrainedRecord):
         return self
 
 
+class Point(BaseModel):
+    """A measurement of a student in training: after a step and some seconds, its accuracy on held-out pictures."""
+
+    step: Annotated[int, Field(ge=0)]
+    seconds: Seconds
+    accuracy: Share
+    balanced_accuracy: Share
+    pictures: Annotated[int, Field(ge=1)]
+
+
 class StudentRecord(TrainedRecord):
-    """The same of a student; ``trained_on`` is the digest of its distilled set, if it has one."""
+    """The same of a student; ``trained_on`` is the digest of its distilled set, if it has one.
+
+    The ``timeline`` is empty where nothing was measured in its training.
+    """
 
     macro_f1: Share
-    recall: list[Share]
+    recall: list[Share | None]
     steps: Annotated[int, Field(ge=0)]
     trained_on: str | None = None
+    timeline: list[Point] = []
 
 
 def read_trained(folder: Path, weights: str, kind: type[TrainedRecord]) -> dict[str, Any] | None:
@@ -63,7 +77,10 @@ def read_trained(folder: Path, weights: str, kind: type[TrainedRecord]) -> dict[
 
 
 def write_trained(folder: Path, weights: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Write ``result`` with the digests of its files, the weights and the settings of its folder; return it."""
-    recorded = {**result, "digests": digests(folder, [folder / weights, folder / SETTINGS])}
+    """Write ``result`` with the digests of its files, the weights and the settings of its folder; return it.
+
+    The recall of a class without test pictures becomes None.
+    """
+    recorded = {**without_nan(result), "digests": digests(folder, [folder / weights, folder / SETTINGS])}
     write_json(folder / RESULT, recorded)
     return recorded

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from infer.data import Pictures, Splits
 from infer.distilled import DistilledSet, load
 from infer.models.options import BackboneOptions
 from infer.models.student import StudentModule
+from infer.training.callbacks import AccuracyCurve
 from infer.training.context import Context, context_of_call
 from infer.training.fit import delete_checkpoint, own_generators
 from infer.training.options import InputOptions, Seed, StudentOptions, TrainerOptions
@@ -29,6 +30,9 @@ from infer.training.student_file import WEIGHTS, save_student
 from infer.training.training_set import TrainingSet
 
 log = logging.getLogger("infer")
+
+_CURVE_POINTS = 10
+"""Measurements of a student in its training for loggers and for pruning."""
 
 
 def train_student(
@@ -103,6 +107,7 @@ class Student:
         mixing: of a batch.
         steps: of the training.
         seed: of the initial weights and of the batches.
+        points: how often its accuracy is measured in the training, for the record.
     """
 
     name: str
@@ -111,12 +116,19 @@ class Student:
     mixing: MixingOptions
     steps: int
     seed: int
+    points: int = 0
 
 
-def fit_student(
-    context: Context, student: Student, training_set: TrainingSet, folder: Path | None
-) -> tuple[StudentModule, float]:
-    """Train a student; return its module and the seconds. Checkpoints lie in ``folder``."""
+class FittedStudent(NamedTuple):
+    """A trained student, the seconds of its training, and the measurements of its accuracy in it."""
+
+    module: StudentModule
+    seconds: float
+    timeline: list[dict[str, float]]
+
+
+def fit_student(context: Context, student: Student, training_set: TrainingSet, folder: Path | None) -> FittedStudent:
+    """Train a student. Checkpoints lie in ``folder``."""
     torch.manual_seed(student.seed)
     network = context.network(student.backbone, training_set.moments)
     mixing = student.mixing
@@ -134,13 +146,18 @@ def fit_student(
     module = StudentModule(student.name, network, task, mixing, *label)
     images = (training_set.naturals, training_set.composed)
     draw = partial(student_batch, *images, student.options.batch, mixing.natural_ratio, student.seed)
-    return module, context.fit(module, training_set, draw, student.seed, folder, "student", curve=True)
+    count = _CURVE_POINTS if context.loggers or context.report else student.points
+    curve = AccuracyCurve(*context.held_out, context.report, count) if count else None
+    seconds = context.fit(module, training_set, draw, student.seed, folder, "student", curve)
+    return FittedStudent(module, seconds, curve.timeline if curve else [])
 
 
 def student_in_folder(
     context: Context, student: Student, training_set: TrainingSet, folder: Path, trained_on: str | None = None
 ) -> Mapping[str, Any]:
     """Return the result of one student in ``folder``, trained if missing: its Scores by name, seconds, steps, digests.
+
+    Where its accuracy was measured in the training, and one process trained it, ``timeline`` has the measurements.
 
     Args:
         context: of the run.
@@ -155,8 +172,10 @@ def student_in_folder(
         return result
     if result is not None:
         log.warning("%s: a student of another set; it is trained again", folder / WEIGHTS)
-    module, seconds = fit_student(context, student, training_set, folder)
+    module, seconds, timeline = fit_student(context, student, training_set, folder)
     result = {**context.scores(module)._asdict(), "seconds": round(seconds, 2), "steps": student.steps}
+    if student.points and not context.trainer.several:
+        result["timeline"] = timeline
     save_student(context, student.backbone, module, folder / WEIGHTS)
     result = write_trained(folder, WEIGHTS, {**result, **({"trained_on": trained_on} if trained_on else {})})
     delete_checkpoint(folder, "student")

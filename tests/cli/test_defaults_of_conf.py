@@ -103,7 +103,9 @@ def test_plain_keys_of_the_commands_have_the_defaults_of_their_files():
     base, of_distill, distill = content("base.yaml"), content("distill.yaml"), DistillOptions()
     assert [base[key] for key in plain] == [getattr(BaseOptions(), key) for key in plain]
     assert [of_distill[key] for key in ("dry_run", "published")] == [distill.dry_run, distill.published]
-    assert set(of_distill) == {"dry_run", "published", "search", "report", "distill"}
+    assert of_distill["time"] is distill.time is None
+    assert of_distill["update"] is distill.update is None
+    assert set(of_distill) == {"time", "update", "dry_run", "published", "search", "report", "distill"}
     assert composed("distill")["tune"] is distill.tune is None
     assert set(composed("distill")) == {field.name for field in fields(DistillOptions)}
     assert set(composed("train")) == {field.name for field in fields(TrainOptions)}

@@ -22,11 +22,13 @@ def pool_set(extra: int = 1, labels: str = "static") -> DistilledSet:
     return DistilledSet(images, targets, u, soft, header)
 
 
-def views_set(count: int = 40, mixing: str = "cutmix", smooth_noise: int = 0) -> DistilledSet:
+def views_set(count: int = 40, mixing: str = "cutmix", smooth_noise: int = 0, label_bits: int = 8) -> DistilledSet:
     """Mixed views of the images of :func:`pool_set`, compressed, each chosen among four candidates."""
     plain = pool_set()
     generator = torch.Generator().manual_seed(1)
-    views = MixedViews(count, plain.pool, 5, 1, True, None, mixing, candidates=4, smooth_noise=smooth_noise)
+    views = MixedViews(
+        count, plain.pool, 5, 1, True, None, mixing, candidates=4, smooth_noise=smooth_noise, label_bits=label_bits
+    )
     sheets = tuple(codec.encode(plain.naturals, "webp", 90))
     header = Header(
         plain.classes,
@@ -43,7 +45,7 @@ def views_set(count: int = 40, mixing: str = "cutmix", smooth_noise: int = 0) ->
         codec.decode(sheets, len(plain.naturals), (3, SIDE, SIDE)),
         plain.natural_targets,
         plain.compensators,
-        quantise_labels(torch.randn(count, CLASSES, generator=generator).softmax(dim=1)),
+        quantise_labels(torch.randn(count, CLASSES, generator=generator).softmax(dim=1), label_bits),
         header,
         sheets,
         torch.randint(4, (count,), generator=generator),

@@ -165,7 +165,7 @@ def base_files() -> list[bytes]:
     probabilities = replace(
         plain, labels=plain.labels.float().softmax(1).half(), header=replace(plain.header, space="probabilities")
     )
-    sets = [plain, probabilities, pool_set(labels="hard"), pool_set(labels="dynamic"), views]
+    sets = [plain, probabilities, pool_set(labels="hard"), pool_set(labels="dynamic"), views, views_set(label_bits=4)]
     for mixing, changes in (("mixup", {"resized_crop": 0.3}), ("none", {"crop": 4}), ("cutmix", {"seed": 2**64 - 1})):
         noisy = views_set(mixing=mixing, smooth_noise=3)
         sets.append(replace(noisy, header=replace(noisy.header, views={**noisy.header.views, **changes})))

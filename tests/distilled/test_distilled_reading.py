@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from distilled_sets import CLASSES, pool_set, views_set
+from safetensors import safe_open
 from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 
@@ -18,7 +19,9 @@ from infer.distilled import DistilledSet, Header, load
 from infer.distilled.limits import check_memory
 
 
-@pytest.mark.parametrize("make", [pool_set, views_set, lambda: views_set(smooth_noise=8)])
+@pytest.mark.parametrize(
+    "make", [pool_set, views_set, lambda: views_set(smooth_noise=8), lambda: views_set(41, label_bits=4)]
+)
 def test_saving_and_loading_is_the_identity(tmp_path, make):
     dataset = make()
     file = tmp_path / "d.safetensors"
@@ -32,6 +35,17 @@ def test_saving_and_loading_is_the_identity(tmp_path, make):
     assert torch.equal(loaded[:][0], dataset[:][0])
     assert size == file.stat().st_size
     assert file.read_bytes() == dataset.to_bytes() == loaded.to_bytes()
+
+
+def test_labels_of_four_bits_take_half_of_the_bytes(tmp_path):
+    whole, half = views_set(41), views_set(41, label_bits=4)
+    labels, choices = 41 * CLASSES, 11  # two bits of each of 41 choices
+    assert (whole.label_bytes, half.label_bytes) == (labels + choices, -(-labels // 2) + choices)
+    assert half.labels.max() == 15
+    half.save(tmp_path / "half.safetensors")
+    with safe_open(tmp_path / "half.safetensors", framework="pt") as opened:
+        first = int(opened.get_tensor("labels")[0])
+    assert (first % 16, first // 16) == tuple(half.labels[0, :2].tolist())
 
 
 def test_the_bytes_are_the_same_in_every_process(tmp_path):
@@ -206,6 +220,7 @@ def test_a_wrong_header_field_is_named_with_its_value(tmp_path, field, value, ex
         ("mixing", "cut", "'cut': must match pattern '^(cutmix|mixup|none)$'"),
         ("candidates", 257, "257: must be less than or equal to 256"),
         ("compensators", 257, "257: must be less than or equal to 256"),
+        ("label_bits", 2, "2: must be greater than or equal to 4"),
     ],
 )
 def test_a_wrong_field_of_the_mixed_views_is_named_with_its_value(tmp_path, name, value, expected):

@@ -208,6 +208,35 @@ def test_infer_plus_leaves_out_the_easiest_and_no_class_runs_out(inputs):
     assert select(uneven, "infer_plus", easiest=0.9).targets.bincount().tolist() == [2, 9, 25]
 
 
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.creates])
+def test_selected_pictures_are_named_with_the_reason_for_each(inputs, name):
+    naturals = select(inputs, name)
+    assert torch.equal(inputs.data.train.images[naturals.indices], naturals.images)
+    assert torch.equal(inputs.data.train.targets[naturals.indices], naturals.targets)
+    reasons = {
+        "infer": "random",
+        "random": "random",
+        "herding": "keeps the mean of those chosen closest to the class mean (herding)",
+        "k_center": "farthest from those chosen before it (k-center)",
+    }
+    wanted = [reasons.get(name, "chosen by the method")] * 11
+    if name == "infer_plus":
+        losses = inputs.reducible_loss(naturals.indices).tolist()
+        wanted = [f"random among the harder ones: reducible loss {loss:.2f}" for loss in losses]
+    assert naturals.reasons == wanted
+    first = naturals.first(4)
+    assert (len(first.images), first.indices.tolist(), first.reasons) == (4, naturals.indices[:4].tolist(), wanted[:4])
+
+
+def test_a_class_that_leaves_none_out_is_random_and_created_images_are_no_pictures(inputs):
+    everything = select(replace(inputs, count=len(inputs.data.train)), "infer_plus", easiest=0.9)
+    assert set(everything.reasons) == {"random"}
+    for name in ("sre2l", "rded"):
+        created = select(inputs, name)
+        assert (created.indices, created.reasons) == (None, ())
+        assert created.first(2).indices is None
+
+
 def test_infer_plus_without_a_proxy_model(inputs):
     without = replace(inputs, proxy=None)
     naturals = select(without, "infer_plus", easiest=0.0)

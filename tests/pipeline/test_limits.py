@@ -12,7 +12,7 @@ from infer.data import Splits
 from infer.methods.options import METHODS
 from infer.pipeline import limits
 from infer.pipeline.assemble import Assembler, planned
-from infer.pipeline.limits import asked_views, require_possible, stored_views
+from infer.pipeline.limits import asked_views, require_possible, stored_views, view_bytes
 from infer.pipeline.search import require_choices
 from infer.pipeline.set_options import MethodOptions, SetOptions
 from infer.training.context import Context
@@ -76,6 +76,22 @@ def test_recorded_settings_have_the_views_that_they_ask_for(classes, shape, ipc,
     options = SetOptions.of_method("infer_plus", ipc=ipc, student=student)
     data = splits(classes, classes, *shape)
     assert stored_views(options, data, teachers=3) == round(0.25 * ipc * np.prod(shape))
+
+
+@pytest.mark.parametrize(("views", "stored"), [(None, 7680), ("auto", 2560), (100, 100), (10**6, 7680)])
+def test_views_may_be_as_many_as_help_and_the_other_bytes_go_to_pictures(views, stored):
+    """1,000 steps of 64 see 2,560 views 25 times each; a quarter of the bytes would be 7,680 at 32 pixels."""
+    made = SetOptions.of_method("infer_plus", ipc=10, student=StudentOptions(epochs=None, steps=1000))
+    made = replace(made, labels=replace(made.labels, views=views))
+    data = splits(40, 4, 3, 32, 32)
+    assert stored_views(made, data, teachers=3) == stored
+    assert view_bytes(made, 4, stored) == 4 * stored + stored // 4  # and two bits for the choice of four candidates
+
+
+def test_small_files_have_no_more_views_than_their_share():
+    made = SetOptions.of_method("infer_plus", ipc=2, student=StudentOptions(epochs=None, steps=1000))
+    made = replace(made, labels=replace(made.labels, views="auto"))
+    assert stored_views(made, splits(80, 4, 1, 8, 8), teachers=3) == 0.25 * 2 * 64
 
 
 def test_labels_that_take_the_whole_file_are_refused_at_once():

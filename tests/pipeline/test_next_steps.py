@@ -10,7 +10,7 @@ from infer.pipeline.next_steps import after_distilling, after_logging
 
 ROWS = [
     {"backbone": "mine", "steps": 30, "source": "real"},
-    {"backbone": "resnet18", "steps": 20, "source": "distilled"},
+    {"backbone": "resnet18", "steps": 20, "source": "distilled", "weights": ["a b/seed0/student.safetensors", "c"]},
 ]
 RESULT = {"labels": "static", "bytes": {"file": 12345}, "students": ROWS}
 
@@ -22,8 +22,10 @@ def lines(folder: Path, result: dict = RESULT, loggers: tuple = ()) -> list[str]
 def test_the_file_the_report_and_a_snippet_are_named(tmp_path):
     assert lines(tmp_path) == [
         f"File:      {tmp_path}/distilled.safetensors (12,345 B)",
+        f"Datasheet: {tmp_path}/datasheet.md",
         f"Figures:   {tmp_path}/result.json",
         f"Pictures:  {tmp_path}/images",
+        "To classify a folder: infer-predict 'a b/seed0' FOLDER",
         "To use it in Python:",
         "    import infer",
         f"    small = infer.load('{tmp_path}/distilled.safetensors')",
@@ -31,6 +33,10 @@ def test_the_file_the_report_and_a_snippet_are_named(tmp_path):
     ]
     (tmp_path / "report.html").touch()
     assert f"Report:    {tmp_path}/report.html" in lines(tmp_path)
+
+
+def test_a_run_without_students_of_its_file_names_none(tmp_path):
+    assert not [line for line in lines(tmp_path, {**RESULT, "students": ROWS[:1]}) if "infer-predict" in line]
 
 
 def test_a_set_without_labels_of_its_own_is_used_by_train(tmp_path, monkeypatch):

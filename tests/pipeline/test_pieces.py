@@ -15,6 +15,8 @@ SHORT = ["students.seeds=1", "recipe.student.real_epochs=1", "recipe.student.ste
 SHORT += ["recipe.teacher.epochs=1", "teachers.margin=0", "recipe.ufc.steps=3", "labels.share=0.1"]
 ALL = "students.sources=[distilled,distilled_hard,random,random_images,random_static,random_hard,random_plain,real]"
 TWO = "teachers.backbones=[convnet_narrow,convnet]"
+REPORTED = "students.sources=[distilled,random,real]"
+CURVE = ["method=infer_plus", "budget=raw", "ipc=20", "labels.candidates=2", REPORTED]
 AUTO = ["method=random", "budget=auto", "labels=views", "ipc=20", "students.sources=[distilled]"]
 AUTO += ["budget.choices.labels.share=[0.02]", "budget.choices.budget.quality=[40]"]
 
@@ -50,6 +52,8 @@ RUNS = {
     "proxy": ["method=infer_plus", "students.sources=[distilled]"],
     "no round": ["ipc=1", "budget=filled", "labels=static", "students.sources=[distilled]"],
     "bytes": ["budget=raw", "labels=views", "ipc=20", "students.sources=[distilled]"],
+    "curve": [*CURVE, "report.curve=[0.5,1.5]"],
+    "curve of compensators": ["budget=raw", "ipc=40", TWO, REPORTED, "report.curve=[0.5]"],
 }
 
 
@@ -60,6 +64,22 @@ def test_a_run_has_the_stages_and_pieces_that_are_foretold(run, finished, caplog
     stages = numbers(caplog.text)
     assert stages == [(number, len(stages)) for number in range(1, len(stages) + 1)]
     assert [title for title, _ in finished] == [expected for _, expected in finished]
+    assert Forecast.to_come == []
+
+
+def test_a_curve_that_comes_to_a_finished_run_is_a_stage_with_the_proxy_model(run, finished, caplog):
+    run("distill", *SHORT, *CURVE)
+    caplog.clear()
+    finished.clear()
+    with caplog.at_level("INFO", "infer"), reporting(True):
+        run("distill", *SHORT, *CURVE, "report.curve=[0.5]")
+    assert numbers(caplog.text) == [(1, 3), (2, 3), (3, 3)]  # the teachers and the table are on disk
+    titles = [title for title, _ in finished]
+    assert titles == [
+        *("labels", "student convnet_narrow-proxy", "candidate 1 of 2", "candidate 2 of 2", "labels"),
+        *(f"student convnet_narrow-{source}-0" for source in ("distilled", "random", "random_hard", "random_hard")),
+    ]
+    assert titles[1:] == [expected for _, expected in finished][1:]  # before the first, students on disk are passed
     assert Forecast.to_come == []
 
 

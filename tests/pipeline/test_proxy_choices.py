@@ -79,7 +79,7 @@ def test_each_candidate_is_composed_and_labelled_once(monkeypatch):
         DistilledSet, "images", lambda own, at: composed.extend(own.choices[at].tolist()) or compose(own, at)
     )
     monkeypatch.setattr(Ensemble, "logits", lambda own, at: labelled.append(len(at)) or label(own, at))
-    monkeypatch.setattr(Assembler, "_proxy", ProxyModel(Dark(), teachers, data.moments, 1.0, torch.device("cpu")))
+    monkeypatch.setattr(Assembler, "proxy", ProxyModel(Dark(), teachers, data.moments, 1.0, torch.device("cpu")))
     options = infer.SetOptions.of_method("random", ipc=30, labels=infer.LabelOptions("views", candidates=4, share=0.9))
     made = infer.distill(data, teachers, options=options)
     views = len(made)

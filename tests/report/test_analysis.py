@@ -15,12 +15,12 @@ from infer.core import codec, ufc
 from infer.report.analysis import REPORTED, ReportArrays, analyse, usable
 from infer.report.arrays import KINDS
 from infer.report.contents import privacy
-from infer.report.decisions import accuracy_loss
+from infer.report.decisions import accuracy_loss, gain_over_random, paired_interval
 from infer.report.feature_space import FeatureSpace
 
 CALLERS = {"student", "seeds", "real_coded"}
 EVIDENCE = {
-    *("level", "test_pictures", "rarest", "loss", "mixed_in", "sources"),
+    *("level", "test_pictures", "rarest", "loss", "against_random", "mixed_in", "sources"),
     *("classes", "kept", "components", "privacy"),
 }
 
@@ -53,33 +53,71 @@ def test_the_analysis_has_its_keys_and_can_be_written_as_json(kind, tmp_path):
             assert torch.equal(getattr(loaded, name), value)
 
 
+def of_images(weight: torch.Tensor, difference: torch.Tensor) -> tuple[float, float]:
+    """The interval with one image more that each source alone has right, of the weight of an average image."""
+    average = float((weight**2).sum())
+    pairs = [*zip(weight.tolist(), difference.tolist(), strict=True), (average, 1.0), (average, -1.0)]
+    whole = sum(share for share, _ in pairs)
+    mean = sum(share * each for share, each in pairs) / whole
+    half = 1.959964 * sum((share / whole * (each - mean)) ** 2 for share, each in pairs) ** 0.5
+    return mean - half, mean + half
+
+
 @pytest.mark.parametrize("balanced", [False, True])
 def test_the_loss_is_the_difference_of_accuracies_and_its_interval_that_of_images_and_students(balanced):
     given = inputs(balanced=balanced)
-    loss = accuracy_loss(given)
     targets = given.data.test.targets
     weight = torch.ones(len(targets)) / len(targets)
     if balanced:
         weight = 1 / (3 * targets.bincount()[targets].float())
-    real, file = correct(given, "real"), correct(given, "distilled")
-    difference = (real - file).mean(0)
-    points = float((weight * difference).sum())
-    assert loss["points"] == pytest.approx(points, abs=1e-6)
-    assert loss["real"] - loss["distilled"] == pytest.approx(points, abs=1e-6)
-    of_images = 1.959964 * float((weight**2 * (difference - points) ** 2).sum()) ** 0.5
-    variance = sum(statistics.variance((weight * each).sum(1).tolist()) / 2 for each in (real, file))
-    of_students = float(stats.t.ppf(0.975, 2)) * variance**0.5
-    half = math.hypot(of_images, of_students)
-    assert loss["high"] - loss["points"] == pytest.approx(half, abs=1e-6)
-    assert loss["points"] - loss["low"] == pytest.approx(half, abs=1e-6)
-    assert loss["balanced"] is balanced
+    assert accuracy_loss(given)["balanced"] is balanced
+    for found, pair in ((accuracy_loss(given), ("real", "distilled")), (gain_over_random(given), SECOND)):
+        better, worse = (correct(given, source) for source in pair)
+        difference = (better - worse).mean(0)
+        points = float((weight * difference).sum())
+        assert found["points"] == pytest.approx(points, abs=1e-6)
+        low, high = of_images(weight, difference)
+        variance = sum(statistics.variance((weight * each).sum(1).tolist()) / 2 for each in (better, worse))
+        of_students = float(stats.t.ppf(0.975, 2)) * variance**0.5
+        assert points - found["low"] == pytest.approx(math.hypot(points - low, of_students), abs=1e-6)
+        assert found["high"] - points == pytest.approx(math.hypot(high - points, of_students), abs=1e-6)
+    loss = accuracy_loss(given)
+    assert loss["real"] - loss["distilled"] == pytest.approx(loss["points"], abs=1e-6)
+
+
+SECOND = ("distilled", "random")
 
 
 def test_one_student_has_the_interval_of_the_images_alone():
     loss = accuracy_loss(inputs(seeds=1))
     difference = (correct(inputs(seeds=1), "real") - correct(inputs(seeds=1), "distilled"))[0]
-    half = 1.959964 * float(difference.std(correction=0)) / len(difference) ** 0.5
-    assert loss["high"] - loss["points"] == pytest.approx(half, abs=1e-6)
+    low, high = of_images(torch.ones(len(difference)) / len(difference), difference)
+    assert (loss["low"], loss["high"]) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
+
+
+def test_few_images_that_all_sources_classify_alike_have_a_wide_interval():
+    low, high = paired_interval(torch.zeros(5), torch.full((5,), 0.2))
+    assert (low, high) == (pytest.approx(-0.3959, abs=1e-4), pytest.approx(0.3959, abs=1e-4))  # 1.96 * sqrt(2) / 7
+    one = paired_interval(torch.zeros(1), torch.ones(1))  # 1.96 * sqrt(2) / 3
+    assert one == (pytest.approx(-0.9239, abs=1e-4), pytest.approx(0.9239, abs=1e-4))
+
+
+def test_the_interval_of_few_images_is_that_of_adjusted_counts():
+    """Of ten images two are lost and one is won: 3 and 2 of 12, by Bonett and Price."""
+    difference = torch.tensor([1.0, 1.0, -1.0] + [0.0] * 7)
+    half = 1.959964 * ((5 / 12 - (1 / 12) ** 2) / 12) ** 0.5
+    assert paired_interval(difference, torch.full((10,), 0.1)) == (
+        pytest.approx(1 / 12 - half, abs=1e-6),
+        pytest.approx(1 / 12 + half, abs=1e-6),
+    )
+
+
+def test_the_interval_of_many_images_is_that_of_their_standard_error():
+    difference = torch.tensor([1.0] * 100 + [-1.0] * 40 + [0.0] * 1860)
+    half = 1.959964 * (0.07 - 0.03**2) ** 0.5 / 2000**0.5
+    low, high = paired_interval(difference, torch.full((2000,), 1 / 2000))
+    assert low == pytest.approx(0.03 - half, abs=5e-4)  # below the rounding to tenths of a point
+    assert high == pytest.approx(0.03 + half, abs=5e-4)
 
 
 def test_mistakes_are_images_that_most_students_of_the_file_alone_get_wrong():

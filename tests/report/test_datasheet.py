@@ -5,12 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+import reading_pages
 from reading_pages import Reader
-from test_page import written
+from test_page import analysed, written
 from tiny_analysis import inputs
 
 import infer
-from infer.report import brief, datasheet
+from infer.report import brief, datasheet, page
 from infer.report.file_facts import file_facts
 from infer.report.numbers import number_formats
 from infer.report.wording import Wording, lookup, page_texts
@@ -111,12 +112,22 @@ def test_the_brief_is_five_sentences_whose_numbers_are_in_result_json(kind, lang
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
-@pytest.mark.parametrize("advice", ["adopt", "larger", "decline"])
-def test_the_brief_gives_the_advice_of_the_verdict(advice, language, tmp_path):
+@pytest.mark.parametrize("advice", ["use", "pictures", "keep", "larger", "decline"])
+def test_the_brief_and_the_page_give_the_advice_of_the_decision(advice, language, tmp_path):
     result, _ = written("composed", tmp_path, language)
-    result = {**result, "verdict": {**result["verdict"], "choice": advice}}
-    text = brief.sentences(Wording(language, result, file_facts(result, inputs("composed").distilled)))
-    first = page_texts(language)["brief"][advice].rpartition("}}")[2]
+    decided = {**result["decision"], "advice": {"choice": advice, "command": "infer-predict a b", "bytes": 2000}}
+    result = {**result, "decision": decided}
+    small, texts = inputs("composed").distilled, page_texts(language)
+    text = brief.sentences(Wording(language, result, file_facts(result, small)))
+    first = texts["brief"][advice].rpartition("}}")[2]
     assert first in text
-    others = {page_texts(language)["brief"][other].rpartition("}}")[2] for other in ("adopt", "larger", "decline")}
+    choices = ("use", "pictures", "keep", "larger", "decline")
+    others = {texts["brief"][other].rpartition("}}")[2] for other in choices}
     assert not [each for each in others - {first} if each in text]
+    page.write(result, analysed("composed")[1], small, tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    (head,) = re.findall(r'<section class="verdict.*?<strong>(.*?)</strong>', html, re.S)
+    heads = [each for each in choices if head.endswith(texts["advice"][each].rpartition("}}")[2])]
+    assert heads == [advice]
+    assert '<pre class="setting">infer-predict a b</pre>' in html
+    reading_pages.assert_numbers_are_those_of(result | {"searched": {"tried": 2, "of": 2}}, html)

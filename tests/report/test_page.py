@@ -16,7 +16,7 @@ from infer.report.analysis import REPORTED, ReportArrays, analyse
 from infer.report.file_facts import with_file_numbers
 from infer.report.options import ReportOptions
 from infer.report.verdict import decide
-from infer.report.wording import lookup
+from infer.report.wording import lookup, page_texts
 
 REPORT = Path(__file__).parents[2] / "infer" / "report"
 
@@ -30,6 +30,7 @@ DATA = {
     "side": 8,
     "notes": ["train/flat/3.png: cannot be read"],
     "alike_across": 2,
+    "folder_bytes": 123_456,
     "files": 500,
     "formats": {"PNG": 400, "JPEG": 100},
     "modes": {"L": 500},
@@ -42,7 +43,10 @@ DATA = {
 def row(source: str) -> dict:
     scores = {"accuracy_mean": 0.9, "accuracy_std": 0.01, "balanced_accuracy": 0.89, "macro_f1": 0.88}
     facts = {"recall": [0.9, 0.8, 0.7], "seeds": 2, "seconds": 3.5, "steps": 100, "bytes": 4321}
-    return {"backbone": "net", "source": source, **scores, **facts}
+    at = {"accuracy": 0.9, "balanced_accuracy": 0.89, "pictures": 200}
+    measured = {"timelines": [[{"step": 50, "seconds": 0.8, **at}], [{"step": 50, "seconds": 1.2, **at}]]}
+    weights = [f"students/net-{source}/seed{seed}/student.safetensors" for seed in range(2)]
+    return {"backbone": "net", "source": source, **scores, **facts, **measured, "weights": weights}
 
 
 @cache
@@ -61,7 +65,7 @@ def finished(kind: str, options: ReportOptions, **other: object) -> dict:
         "classes": 3,
         "command": "python distill.py dataset=stripes",
         "labels": "views",
-        "budget": {"codec": "webp"},
+        "budget": {"codec": "webp", "by": "bytes"},
         "bytes": {"file": 4567, "real": 19200, "budget": 1920, "header": 345},
         "students": [row(source) for source in SOURCES],
         "teachers": {"teacher": {"accuracy": 0.8}},
@@ -103,6 +107,50 @@ def test_parts_without_content_are_left_out(tmp_path):
     assert "choices.0" not in html
     assert "WEBP" not in html
     assert "Near-duplicates are not searched for" in html
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_energy_of_a_year_has_a_price_where_one_is_given(language, tmp_path):
+    priced = ReportOptions(language, currency="EUR", price_per_kwh=0.25)
+    result = json.loads(json.dumps(finished("composed", priced)))
+    page.write(result, analysed("composed")[1], inputs("composed").distilled, tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert_numbers_are_those_of(with_file_numbers(result, inputs("composed").distilled), html)
+    assert html.count('data-key="cost.money_real"') == 2  # in the section on costs and in the sentences to copy
+    assert "EUR" in html
+    assert "money" not in written("composed", tmp_path, language)[1]
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_time_to_the_same_accuracy_is_told_where_it_was_measured(language, tmp_path):
+    texts = page_texts(language)["limits"]["time"].rpartition("}}")[2]
+    html = written("composed", tmp_path, language)[1]
+    assert 'data-key="decision.time.real" data-unit="seconds">1.0' in html  # 0.8 s and 1.2 s
+    assert texts in html
+    late = [
+        {
+            **each,
+            "timelines": [
+                [{**at, "accuracy": 0.1, "balanced_accuracy": 0.1} for at in one]
+                for one in row(each["source"])["timelines"]
+            ],
+        }
+        if each["source"] == "real"
+        else each
+        for each in finished("composed", ReportOptions(language))["students"]
+    ]
+    html = written("composed", tmp_path, language, students=late)[1]
+    assert 'data-key="decision.time.reached" data-unit="count">0' in html
+    bare = [{key: value for key, value in each.items() if key != "timelines"} for each in late]
+    html = written("composed", tmp_path, language, students=bare)[1]
+    assert "decision.time.real" not in html
+    assert texts not in html
+
+
+def test_pictures_without_a_folder_have_no_size_on_disk(tmp_path):
+    html = written("composed", tmp_path, data={**DATA, "folder_bytes": None})[1]
+    assert "decision.storage.folder" not in html
+    assert "The training images have no files of their own on disk." in html
 
 
 def test_names_are_escaped(tmp_path):

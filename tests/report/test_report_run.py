@@ -105,17 +105,39 @@ def test_stored_students_are_those_of_the_table_and_the_loss_is_their_difference
     loss = result["evidence"]["loss"]
     difference = correct["real"] - correct["distilled"]  # four test pictures of each class: the weights are equal
     assert loss["points"] == pytest.approx(float(difference.mean()), abs=1e-6)
-    of_pictures = 1.959964 * float(difference.std(correction=0)) / len(difference) ** 0.5
+    pictures = torch.cat([difference, torch.tensor([1.0, -1.0])])  # one more that each alone has right
+    half = 1.959964 * float(pictures.std(correction=0)) / len(pictures) ** 0.5
     of_students = 4.302653 * variance**0.5  # Student's t of 2 degrees of freedom: two students of each
-    half = (of_pictures**2 + of_students**2) ** 0.5
-    assert loss["high"] - loss["points"] == pytest.approx(half, abs=1e-6)
+    for end, sign in (("high", 1), ("low", -1)):
+        of_pictures = float(pictures.mean()) + sign * half - loss["points"]
+        assert abs(loss[end] - loss["points"]) == pytest.approx((of_pictures**2 + of_students**2) ** 0.5, abs=1e-6)
     lost = sum(kind["lost"] for kind in result["evidence"]["classes"])
     assert lost == int(((correct["real"] > 0.5) & ~(correct["distilled"] > 0.5)).sum())
 
 
+def test_the_decision_has_the_bytes_of_the_train_files_on_disk(finished, pictures):
+    storage = finished["result"]["decision"]["storage"]
+    assert storage["folder"] == sum(file.stat().st_size for file in (pictures / "train").rglob("*.*"))
+    assert storage["file"] == (finished["folder"] / "distilled.safetensors").stat().st_size
+
+
+def test_students_of_all_pictures_are_measured_up_to_their_end_and_those_of_the_file_at_it(finished):
+    rows = {row["source"]: row for row in finished["result"]["students"]}
+    assert "timelines" not in rows["random"]
+    for source, points in (("real", 10), ("distilled", 1)):
+        row = rows[source]
+        assert [len(timeline) for timeline in row["timelines"]] == [points] * 2
+        for timeline, accuracy in zip(row["timelines"], row["accuracies"], strict=True):
+            assert timeline[-1]["step"] == row["steps"]
+            assert timeline[-1]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    assert finished["result"]["decision"]["time"]["students"] == 2
+    assert finished["result"]["decision"]["time"]["pictures"] == 12
+
+
 def test_the_time_budget_is_kept_and_the_first_choice_is_always_tried(pictures, tmp_path, caplog):
     words = [f"output={tmp_path}", f"dataset.root={pictures}", "students.seeds=1"]
-    result = run(*words, "report.time_budget=0.01s", "report.language=null", "students.sources=[distilled]")
+    words += ["report.language=null", "report.curve=null", "report.suspects=false", "students.sources=[distilled]"]
+    result = run(*words, "report.time_budget=0.01s")
     assert [choice["labels.share"] for choice in result["choices"]] == [0.1]
     assert "1 of 2 choices tried" in caplog.text
     assert not list(tmp_path.rglob("report.html"))
@@ -155,7 +177,7 @@ def test_a_file_of_every_picture_says_what_was_chosen_and_that_nothing_was_selec
     ],
 )
 def test_a_run_that_composes_nothing_has_a_report(words, labels, pictures, tmp_path):
-    plain = [*words, "budget.choices.labels.share=null", "students.seeds=1", "ipc=9"]
+    plain = [*words, "budget.choices.labels.share=null", "students.seeds=1", "ipc=9", "report.curve=null"]
     shown = page_of(f"output={tmp_path}", f"dataset.root={pictures}", *plain)
     assert "nothing is composed" in shown
     assert "as uncompressed pixels" in shown

@@ -27,6 +27,7 @@ def result(pictures: tuple[int, ...] = (50, 50)) -> dict:
         "ipc": 10,
         "labels": "views",
         "train_pictures": list(pictures),
+        "test_pictures": [10] * len(pictures),
         "images": {"natural_per_class": 5.0, "compensators": 10, "composed_per_class": 30},
         "bytes": {"budget": 6400, "file": 9876, "real": 92032},
         "students": [row(source) for source in SOURCES],
@@ -56,6 +57,13 @@ def test_imbalanced_classes_have_scores_of_their_own():
     printed = shown(result((50, 20)), 200)
     assert "rarest class %" in printed
     assert "90.0 │       89.0 │           45.6" in printed
+
+
+def test_the_rarest_class_is_one_that_test_pictures_measure():
+    content = {**result((50, 20)), "test_pictures": [10, 0]}
+    for row in content["students"]:
+        row["recall"] = [0.321, None]
+    assert "90.0 │       89.0 │           32.1" in shown(content, 200)
 
 
 def test_the_lines_below_the_table(capsys):
@@ -88,4 +96,6 @@ def test_good_teachers_need_no_warning():
 @pytest.mark.parametrize("labels", ["static", "hard"])
 def test_only_mixed_views_are_not_mixed_again(labels):
     assert "mixed views" in table.recipe_line(result())
+    unmixed = table.recipe_line({**result(), "recipe": {"mixing": "none"}})
+    assert "mixing none; 100 or" in unmixed
     assert "mixed views" not in table.recipe_line({**result(), "labels": labels})

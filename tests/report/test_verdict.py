@@ -8,9 +8,9 @@ from infer.report.options import ReportOptions
 from infer.report.verdict import decide
 
 
-def decision(points, half, file, real, size=10, teacher=0.88, steps=400) -> dict:
+def decision(points, half, file, real, size=10, teacher=0.88, steps=400, **options) -> dict:
     """The decision on a result of those numbers; ``steps`` of the real set's students, those of the file have 100."""
-    row = {"backbone": "net", "seeds": 2, "accuracy_mean": 0.9}
+    row = {"backbone": "net", "seeds": 2, "accuracy_mean": 0.9, "weights": ["seed0/student.safetensors"]}
     result = {
         "students": [
             {**row, "source": "distilled", "seconds": 2 * file, "steps": 100},
@@ -19,31 +19,45 @@ def decision(points, half, file, real, size=10, teacher=0.88, steps=400) -> dict
         "teachers": {"a": {"accuracy": teacher}, "b": {"accuracy": 0.5}},
         "seconds": {"teachers": 10, "distill": 5, "assemble": 5},
         "choices": [{"seconds": 20}],
-        "bytes": {"file": size, "real": 400},
+        "bytes": {"file": size, "real": 400, "budget": size},
+        "budget": {"by": "bytes"},
+        "command": "python distill.py",
+        "data": {"folder_bytes": 200, "validation": None},
         "evidence": {
             "student": "net",
             "real_coded": 100,
-            "loss": {"points": points, "low": points - half, "high": points + half},
+            "loss": {"points": points, "low": points - half, "high": points + half, "balanced": False},
+            "against_random": {"points": 0.02, "low": 0.01, "high": 0.03},
         },
     }
-    return decide(result, ReportOptions("en", 52, 100, None, 5))
+    return decide(result, ReportOptions("en", 52, 100, None, 5, **options))
 
 
-def test_the_verdict_follows_its_rule():
+def test_the_verdict_follows_the_advice():
     adopt = decision(0.04, 0.005, file=1, real=4)
     assert (adopt["verdict"]["choice"], adopt["verdict"]["firm"]) == ("adopt", True)
     assert adopt["cost"]["making_seconds"] == 40
-    assert (adopt["cost"]["times_smaller"], adopt["cost"]["times_smaller_coded"]) == (40, 10)
+    assert (adopt["cost"]["times_smaller"], adopt["decision"]["storage"]["times_smaller_coded"]) == (40, 10)
     assert adopt["cost"]["break_even"] == 14  # 40 s, 3 saved each time
-    assert decision(0.04, 0.02, 1, 4)["verdict"]["firm"] is False
+    open_ = decision(0.04, 0.02, 1, 4)["verdict"]
+    assert (open_["choice"], open_["within"], open_["firm"]) == ("larger", True, False)
     assert decision(0.06, 0.005, 1, 4)["verdict"]["choice"] == "larger"
     assert decision(0.06, 0.005, 1, 4, size=60)["verdict"]["choice"] == "decline"
-    assert decision(0.01, 0.005, 4, 4)["verdict"]["choice"] == "decline"
-    assert decision(0.01, 0.005, 4, 4)["cost"]["break_even"] is None
+    assert decision(0.06, 0.005, 1, 4, size=100)["decision"]["advice"]["choice"] == "keep"
+    assert decision(0.06, 0.005, 1, 4, size=100)["verdict"]["choice"] == "decline"
+    slow = decision(0.01, 0.005, 4, 4)
+    assert (slow["verdict"]["choice"], slow["verdict"]["cheaper"]) == ("adopt", False)  # time decides nothing
+    assert slow["cost"]["break_even"] is None
     assert decision(0.01, 0.005, 3, 4, steps=100)["cost"]["break_even"] is None  # equal steps: the clock's noise
-    assert decision(0.01, 0.005, 3, 4, steps=100)["verdict"]["choice"] == "decline"
     assert adopt["verdict"]["teachers_behind"] is None
     assert decision(0.01, 0.005, 4, 4, teacher=0.8)["verdict"]["teachers_behind"] == pytest.approx(0.1)
+
+
+def test_the_yearly_cost_in_money_is_the_energy_times_its_price():
+    cost = decision(0.04, 0.005, file=36, real=360, currency="EUR", price_per_kwh=0.5)["cost"]
+    assert cost["money_real"] == pytest.approx(52 * 360 / 3600 * 0.1 * 0.5)  # 100 W
+    assert cost["money_file"] == pytest.approx((40 + 52 * 36) / 3600 * 0.1 * 0.5)
+    assert decision(0.04, 0.005, 1, 4)["cost"]["money_real"] is None
 
 
 @pytest.mark.parametrize(
@@ -54,6 +68,9 @@ def test_the_verdict_follows_its_rule():
         (ReportOptions(watts=0), "report.watts=0: must lie between 1 and"),
         (ReportOptions(tolerance=101), "report.tolerance=101: must lie between 0 and 100"),
         (ReportOptions(time_budget="soon"), "report.time_budget=soon: give a number and s, m or h, such as 30m"),
+        (ReportOptions(currency="EUR"), "report.currency=EUR and report.price_per_kwh=null: give both, such as EUR"),
+        (ReportOptions(price_per_kwh=0.3), "report.currency=null and report.price_per_kwh=0.3: give both, such as"),
+        (ReportOptions(currency="EUR", price_per_kwh=-1), "report.price_per_kwh=-1: must lie between 0 and 1000000"),
         (ReportOptions(time_budget="5"), "report.time_budget=5: give a number"),
     ],
 )

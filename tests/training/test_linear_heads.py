@@ -136,8 +136,11 @@ def test_a_teacher_and_a_student_with_linear_heads_are_far_above_chance_on_digit
 def test_the_file_of_a_student_is_the_whole_network(backbone, tmp_path):
     data = digits()
     context = context_of_call(data, None, None)
-    student = Student("linear", backbone, StudentOptions(), MixingOptions(), 30, 0)
+    student = Student("linear", backbone, StudentOptions(), MixingOptions(), 30, 0, points=10)
     result = student_in_folder(context, student, TrainingSet.of_real(data), tmp_path / "student")
+    (measured,) = result["timeline"]  # the head is fitted at once
+    assert (measured["step"], measured["seconds"]) == (0, result["seconds"])
+    assert measured["accuracy"] == pytest.approx(result["accuracy"], abs=1e-6)
     stored = read_student(tmp_path / "student" / WEIGHTS)
     assert evaluate(stored.network, data.test).accuracy == pytest.approx(result["accuracy"], abs=1e-6)
     assert result["accuracy"] > 0.6

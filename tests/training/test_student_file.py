@@ -28,7 +28,7 @@ def data(pictures) -> infer.Splits:
 
 @pytest.fixture(scope="module")
 def file(data, tmp_path_factory):
-    return stored_student(data, tmp_path_factory.mktemp("student"))
+    return stored_student(data, tmp_path_factory.mktemp("students") / "student")
 
 
 def test_the_file_alone_is_enough(file, data, tmp_path):

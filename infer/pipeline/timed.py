@@ -1,0 +1,196 @@
+"""Runs that have a time: they are planned before anything is trained, and what is elastic is decided late.
+
+A plan is kept beside the folders of its runs, so that the same command finds the same run again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from infer.core.durations import rough, seconds
+from infer.core.files import find_folder, reserve_folder, write_json
+from infer.core.folder_names import folder_name
+from infer.core.paths import user_path
+from infer.core.progress import rank
+from infer.core.records import read_record
+from infer.pipeline.baselines import ComparedSets
+from infer.pipeline.compare import Row, compare
+from infer.pipeline.costs import PAGE
+from infer.pipeline.options import DistillOptions
+from infer.pipeline.plan import Costs, Extent, Point, extents, filled, largest, side_by_side
+from infer.pipeline.planning import PlanRecord, Spent, as_planned, extended, lines, made, record_of
+from infer.pipeline.run_folder import Backbones, context_of, identity, run_name
+from infer.pipeline.search import combinations
+
+log = logging.getLogger("infer")
+
+_KEPT = 0.95
+"""Share of the time that what is decided late may fill."""
+
+_FILE = "plan.json"
+
+_FASTEST = 0.5
+"""Least seconds of students against those expected: an earlier command may have trained the first ones."""
+
+
+@dataclass
+class _Clock:
+    """The time of a run.
+
+    Args:
+        began: when the command began, of time.perf_counter().
+        seconds: of its time.
+        record: the plan.
+        file: of the plan.
+        curve: points of the learning curve that were asked for.
+        usual: students a row that were asked for.
+        costs: of the plan; None where nothing is decided late: an earlier command made it, or several processes run it.
+    """
+
+    began: float
+    seconds: float
+    record: dict[str, Any]
+    file: Path
+    curve: Sequence[float]
+    usual: int
+    costs: Costs | None
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the command began."""
+        return time.perf_counter() - self.began
+
+    def left(self, *stages: str) -> float:
+        """Return the seconds that are left, those that the plan has for ``stages`` taken away."""
+        return _KEPT * self.seconds - self.spent - sum(self.record["stages"].get(name, 0.0) for name in stages)
+
+    def learn(self, seconds: float) -> None:
+        """Take in the ``seconds`` that the students of one seed took: later ones are expected to be as fast."""
+        assert self.costs is not None
+        expected = side_by_side(self.costs.students, self.costs.jobs)
+        factor = max(_FASTEST, seconds / expected)
+        self.costs = replace(
+            self.costs,
+            stages={"report": self.costs.stages["report"]},
+            students=[factor * each for each in self.costs.students],
+            points=[Point(point.sets, factor * point.students) for point in self.costs.points],
+        )
+
+    def decided(self, options: DistillOptions, seeds: int, points: int) -> DistillOptions:
+        """Return the options with what was decided, and keep it with the plan."""
+        self.record |= {"seeds": seeds, "points": points}
+        write_json(self.file, self.record)
+        return extended(options, self.record, self.curve)
+
+
+_clock: ContextVar[_Clock | None] = ContextVar("clock", default=None)
+
+
+@contextmanager
+def planned(options: DistillOptions, backbones: Backbones, began: float) -> Iterator[DistillOptions]:
+    """Plan a run that has a time, and yield its options; those of another run are yielded as they are.
+
+    Args:
+        options: of the run.
+        backbones: options of networks that are not known by their name.
+        began: when the command began, of time.perf_counter().
+
+    Raises:
+        UserError: where the time is too short for the smallest plan.
+    """
+    clock = _clock_of(options, backbones, began) if options.time is not None else None
+    token = _clock.set(clock)
+    try:
+        yield as_planned(options, clock.record) if clock else options
+    finally:
+        _clock.reset(token)
+
+
+def for_choices(options: DistillOptions) -> DistillOptions:
+    """Return the options with the time that is left for trying ``budget.choices``."""
+    clock = _clock.get()
+    if clock is None or clock.costs is None or not combinations(options):
+        return options
+    room = max(1.0, clock.left("set", "students", "curve", "report"))
+    return replace(options, report=replace(options.report, time_budget=f"{room:.0f}s"))
+
+
+def compared(
+    sets: ComparedSets, options: DistillOptions, folder: Path, known: Sequence[Row]
+) -> tuple[DistillOptions, list[Row]]:
+    """Return the rows of the comparison, and the options with as many students as the time that is left has room for.
+
+    One student of each row is trained first; their seconds tell those of the others.
+
+    Args:
+        sets, options, folder, known: as of :func:`infer.pipeline.compare.compare`.
+    """
+    clock = _clock.get()
+    if clock is not None and clock.costs is not None:
+        began = time.perf_counter()
+        compare(sets, replace(options, students=replace(options.students, seeds=1)), folder, known)
+        clock.learn(took := time.perf_counter() - began)
+        among = extents(Extent(clock.usual, points=len(clock.curve)))
+        room = clock.left() + took  # the costs have the first student too
+        found = filled(clock.costs, largest(clock.costs, among, room), room)
+        options = clock.decided(options, found.seeds, found.points)
+    return options, compare(sets, options, folder, known)
+
+
+def for_curve(options: DistillOptions) -> DistillOptions:
+    """Return the options with as many points of the learning curve as the time that is left has room for."""
+    clock = _clock.get()
+    if clock is None or clock.costs is None:
+        return options
+    seeds = options.students.seeds
+    costs = replace(clock.costs, stages={"page": PAGE}, students=[], analysed=0.0)  # the analysis is done
+    among = [Extent(seeds, points=points) for points in range(len(clock.curve) + 1)]
+    return clock.decided(options, seeds, largest(costs, among, clock.left()).points)
+
+
+def recorded(result: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Return the result with its plan and the seconds of the command, and write both; what is recorded stays."""
+    clock = _clock.get()
+    if clock is None or rank() > 0 or result.get("plan", {}).get("time") == clock.record["time"]:
+        return result
+    result = {**result, "plan": {**clock.record, "seconds": round(clock.spent, 1)}}
+    write_json(file, result)
+    log.info("time=%s: %s taken", clock.record["time"], rough(clock.spent))
+    return result
+
+
+def _clock_of(options: DistillOptions, backbones: Backbones, began: float) -> _Clock:
+    """Find the plan of an earlier command, or make one and write it."""
+    room, curve, imported = seconds(options.time), options.report.curve or [], time.perf_counter() - began
+    assert room is not None
+    context = context_of(options, backbones)
+    spent = Spent(began, imported, time.perf_counter() - began - imported)
+    content = {key: value for key, value in identity(options).items() if key != "seed"}  # which runs of all seeds share
+    settings = context.identity(**content, time=options.time, image_size=options.dataset.image_size)
+    data = folder_name("dataset.name", context.data.name)
+    place = user_path(options.output) / "distill" / data / run_name(options) / "plan"
+    file, costs = find_folder(place, settings)[0] / _FILE, list[Costs]()
+
+    def found() -> dict[str, Any]:
+        known = read_record(file, PlanRecord, "it is made again")
+        if known is not None:
+            return known
+        plan = made(options, context, curve, room, spent)
+        costs.append(plan.rung.costs)
+        record = record_of(options, plan)
+        if not options.dry_run:
+            write_json(reserve_folder(place, settings) / _FILE, record)
+        return record
+
+    record = context.from_first("the plan", found)
+    for line in lines(record):
+        log.info(line)
+    late = costs[0] if costs and not options.trainer.launched else None
+    return _Clock(began, room, record, file, curve, options.students.seeds, late)

@@ -1,0 +1,99 @@
+"""A run with a time ends with its plan, finds it again, and is refused at once where the time is too short."""
+
+import json
+from contextvars import ContextVar
+from types import SimpleNamespace
+
+import pytest
+
+import infer
+from infer.core.errors import UserError
+from infer.pipeline import timed
+from infer.pipeline.costs import choices_of_networks
+from infer.pipeline.plan import Costs, Point
+from infer.pipeline.timed import planned
+
+WORDS = ["experiment=poc", "dataset.image_size=16", "dataset.channels=1", "ipc=8", "labels.proxy_steps=3"]
+WORDS += ["labels.candidates=1", "teachers.margin=-1", "students.sources=[distilled,random,real]"]
+WORDS += ["teachers.backbones=[convnet_narrow,convnet]", "recipe.student.steps=3", "recipe.teacher.epochs=1"]
+NOW = ["students.seeds=1", "budget.choices.budget.quality=[60]", "report.curve=null"]
+
+
+def test_a_run_with_a_time_has_its_plan_and_finds_it_again(run, config, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr("infer.training.speed._SECONDS", 0.05)
+    monkeypatch.setattr("infer.pipeline.plan._MOST_SEEDS", 1)
+    words = [*WORDS, *NOW, f"dataset.root={pictures}", "time=1h"]
+    result = run("distill", *words)
+    plan = result["plan"]
+    assert (plan["time"], plan["seeds"], plan["tries"], plan["points"], plan["left_out"]) == ("1h", 1, 0, 0, [])
+    assert plan["settings"] == {
+        "dataset.image_size": 16,
+        "teachers.backbones": ["convnet_narrow", "convnet"],
+        "students.backbones": ["convnet_narrow"],
+    }
+    assert set(plan["stages"]) == {"start", "teachers", "set", "students", "report"}
+    assert plan["planned_seconds"] == pytest.approx(sum(plan["stages"].values()), abs=0.3)
+    assert plan["seconds"] > 0
+    assert result["budget"]["quality"] == 60  # the one choice is taken, and not tried
+    (folder,) = {path.parent for path in tmp_path.rglob("report.html")}
+    assert json.loads((folder / "result.json").read_text())["plan"] == plan
+    state = run("distill", *words, "dry_run=true")
+    assert state == {"state": "finished", "folder": str(folder)}
+    assert run("distill", *words)["plan"] == plan
+    options = config("distill", *words, "seed=3")
+    with planned(options, {}, 0.0) as chosen:  # which runs of all seeds share
+        assert chosen.seed == 3
+        assert len([*tmp_path.rglob("plan.json")]) == 1
+
+    plan_file = next(tmp_path.rglob("plan.json"))
+    plan_file.write_text(json.dumps({**plan, "settings": {"dataset.image_size": 16}}))
+    assert run("distill", *words)["plan"] == plan  # a damaged plan is made again, and comes to the same run
+
+
+@pytest.mark.parametrize(("seconds", "seeds", "points"), [(60, 1, 0), (100, 2, 0), (200, 3, 1), (1000, 10, 1)])
+def test_the_first_students_decide_how_many_more_there_are(config, monkeypatch, tmp_path, seconds, seeds, points):
+    """They took 40 s where 20 were expected: more students take 40 s each, and the report 10."""
+    now, trained = [0.0], []
+    costs = Costs({"start": 3, "report": 10}, [10, 10], points=[Point(5, 5)])
+    clock = timed._Clock(0.0, seconds, {"stages": {}}, tmp_path / "plan.json", [0.5], 3, costs)
+
+    def compare(sets, options, folder, known):
+        trained.append(options.students.seeds)
+        now[0] += 40
+        return []
+
+    monkeypatch.setattr(timed, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(timed, "compare", compare)
+    monkeypatch.setattr(timed, "_clock", ContextVar("clock", default=clock))
+    options, _ = timed.compared(SimpleNamespace(), config("distill"), tmp_path, [])
+    assert trained == [1, seeds]
+    assert options.students.seeds == seeds
+    assert options.report.curve == ([0.5] if points else None)
+    assert json.loads((tmp_path / "plan.json").read_text())["seeds"] == seeds
+
+
+def test_too_short_a_time_is_refused_before_anything_is_trained(run, pictures, tmp_path):
+    words = [*WORDS, *NOW, f"dataset.root={pictures}", "time=0.1s"]
+    with pytest.raises(
+        UserError, match=r"^time=0.1s: too short for the smallest plan \(16 pixels, convnet_narrow, .*m?s?$"
+    ):
+        run("distill", *words)
+    assert not [*tmp_path.rglob("*.json")]
+
+
+@pytest.mark.parametrize("time", ["45", "ten minutes", "-3m"])
+def test_a_time_is_a_duration(config, time):
+    with pytest.raises(infer.UserError, match=rf"^time={time}: give a number and s, m or h, such as 30m$"):
+        config("distill", f"time={time}")
+
+
+def test_a_study_has_a_time_of_its_own(config):
+    with pytest.raises(infer.UserError, match=r"^tune.timeout: limits a study; leave time=3m away, or tune=$"):
+        config("distill", "tune=default", "time=3m")
+
+
+def test_a_plan_may_have_fewer_networks_and_at_last_the_frozen_one_alone():
+    found = choices_of_networks(["deep"], ["linear", "deep"], lambda name: name == "linear")
+    assert found == [(["deep"], ["linear", "deep"]), (["deep"], ["linear"]), (["linear"], ["linear"])]
+    found = choices_of_networks(["a", "b", "c"], ["a"], lambda name: False)
+    assert found == [(["a", "b", "c"], ["a"]), (["a", "b"], ["a"]), (["a"], ["a"])]
