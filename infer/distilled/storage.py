@@ -13,7 +13,6 @@ The file is in the format safetensors. It holds
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -117,7 +116,6 @@ class StoredSet:
     @property
     def _tensors(self) -> dict[str, Tensor]:
         """The tensors as the file has them."""
-        views = self.mixed_views
         tensors = {
             "targets": self.natural_targets.to(target_dtype(len(self.header.classes))),
             "compensators": self.compensators,
@@ -127,9 +125,9 @@ class StoredSet:
         else:
             tensors["naturals"] = self.naturals
         if self.labels is not None:
-            tensors["labels"] = pack_labels(self.labels, views.label_bits) if views else self.labels
-        if self.choices is not None and views:
-            tensors["choices"] = pack_choices(self.choices, views.candidates)
+            tensors["labels"] = pack_labels(self.labels, (self.header.views or {}).get("label_bits", 8))
+        if self.choices is not None and self.mixed_views:
+            tensors["choices"] = pack_choices(self.choices, self.mixed_views.candidates)
         return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
     def save(self, path: str | Path) -> int:
@@ -146,18 +144,16 @@ class StoredSet:
                 distilled set.
         """
         file = user_path(path)
-        _require_readable(file, self._header, self._tensors, self.natural_targets, self.labels)
+        _require_readable(file, self)
         content = self.to_bytes()
         write_bytes(file, content)
         return len(content)
 
 
-def _require_readable(
-    file: Path, header: Header, tensors: Mapping[str, Tensor], targets: Tensor, labels: Tensor | None
-) -> None:
+def _require_readable(file: Path, stored: StoredSet) -> None:
     """Refuse, as :func:`infer.load` would, a header or tensors that are none of a distilled file."""
-    header = read_header(file, header.text)
-    check_layouts(file, header, {name: layout_of(tensor) for name, tensor in tensors.items()})
-    check_targets(file, header, targets)
-    if labels is not None:
-        check_labels(file, header, labels)
+    header = read_header(file, stored._header.text)
+    check_layouts(file, header, {name: layout_of(tensor) for name, tensor in stored._tensors.items()})
+    check_targets(file, header, stored.natural_targets)
+    if stored.labels is not None:
+        check_labels(file, header, stored.labels)

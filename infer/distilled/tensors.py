@@ -144,7 +144,9 @@ def check_labels(path: Path, header: Header, labels: Tensor) -> None:
         UserError: names the tensor, and the row and its sum.
     """
     classes = len(header.classes)
-    if header.views is not None:
+    if views := header.mixed_views:
+        if (largest := int(labels.max())) >= 2**views.label_bits:
+            raise UserError(f"{path}: tensor labels has {largest}, which takes more than label_bits={views.label_bits}")
         if not labels.any(dim=1).all():
             raise UserError(f"{path}: tensor labels has a label of zeros, which is no distribution")
         return

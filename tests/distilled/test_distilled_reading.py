@@ -46,6 +46,8 @@ def test_labels_of_four_bits_take_half_of_the_bytes(tmp_path):
     with safe_open(tmp_path / "half.safetensors", framework="pt") as opened:
         first = int(opened.get_tensor("labels")[0])
     assert (first % 16, first // 16) == tuple(half.labels[0, :2].tolist())
+    with pytest.raises(UserError, match="labels has 255, which takes more than label_bits=4"):
+        replace(half, labels=whole.labels).save(tmp_path / "too-large.safetensors")
 
 
 def test_the_bytes_are_the_same_in_every_process(tmp_path):
@@ -220,7 +222,7 @@ def test_a_wrong_header_field_is_named_with_its_value(tmp_path, field, value, ex
         ("mixing", "cut", "'cut': must match pattern '^(cutmix|mixup|none)$'"),
         ("candidates", 257, "257: must be less than or equal to 256"),
         ("compensators", 257, "257: must be less than or equal to 256"),
-        ("label_bits", 2, "2: must be greater than or equal to 4"),
+        ("label_bits", 2, "2: must be a multiple of 4"),
     ],
 )
 def test_a_wrong_field_of_the_mixed_views_is_named_with_its_value(tmp_path, name, value, expected):
