@@ -91,6 +91,20 @@ def test_a_sweeps_figures_are_the_recorded_ones(name):
         assert re.search(rf"[Oo]ver {ours['pairs']}\s+seeds", text)
 
 
+def test_the_frontier_is_the_recorded_runs():
+    text = (RESULTS / "frontier.md").read_text()
+    rows = table("frontier/table.csv")
+    assert [*rows[0]] == ["dataset", "method", "student", "bytes", "accuracy", "std", "seeds", "published"]
+    ours = [row for row in rows if row["published"] == "false"]
+    assert {row["student"] for row in rows} == {"convnet_instance"}
+    assert ("cifar10", "infer_plus") in {(row["dataset"], row["method"]) for row in ours}
+    for row in ours:
+        assert f"| {int(row['bytes']):,} | {figure(row['accuracy'], row['std'])} | {row['seeds']} |" in text
+    for row in rows:
+        if row["published"] == "true" and f"| {int(row['bytes']):,} | " in text:
+            assert f"| {int(row['bytes']):,} | {100 * float(row['accuracy']):.1f} | published |" in text
+
+
 def test_the_rows_of_the_papers_networks_are_the_recorded_students():
     text = (RESULTS / "cifar10.md").read_text()
     taught = table("cifar10-jpeg-paper/students.csv")
