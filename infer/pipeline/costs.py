@@ -108,6 +108,7 @@ class Expectation:
             "teachers": side_by_side(teachers, min(self.jobs, max(1, len(teachers)))),
             "set": own + sum(labels) + self._encoded(1 + settings.uses_proxy + baselines),
             "report": self._reported(options) if options.report.language else 0.0,
+            "suspects": self._suspected(options) if options.report.suspects else 0.0,
         }
         choice = self._alone(try_pieces(one, data)) + self._selected(options) + self._encoded(1 + settings.uses_proxy)
         return Costs(stages, students, choice, [*self._points(one, curve)], self.jobs, self._analysed(options))
@@ -165,13 +166,15 @@ class Expectation:
         return speed.setup + head + images / speed.images / faster
 
     def _reported(self, options: DistillOptions) -> float:
-        """Return the seconds of the report: its page, its analysis, and the search for labels that look wrong."""
+        """Return the seconds of the report: its page and its analysis."""
         train, test = len(self.context.data.train), len(self.context.data.test)
         speed = self.speeds.slowest([*options.teachers.backbones, options.students.backbones[0]])
-        seconds = PAGE + FORWARD * _PASSES * (train + test) / speed
-        if options.report.suspects:
-            seconds += FORWARD * train * (_SUSPECTS_SIDE / self.speeds.side) ** 2 / speed + _FOLDS * _HEAD * train
-        return seconds
+        return PAGE + FORWARD * _PASSES * (train + test) / speed
+
+    def _suspected(self, options: DistillOptions) -> float:
+        """Return the seconds of the search for labels that look wrong: features of all train pictures, and folds."""
+        train, speed = len(self.context.data.train), self.speeds.slowest(options.teachers.backbones)
+        return FORWARD * train * (_SUSPECTS_SIDE / self.speeds.side) ** 2 / speed + _FOLDS * _HEAD * train
 
     def _analysed(self, options: DistillOptions) -> float:
         """Return the seconds of the report for the students of one seed."""

@@ -199,6 +199,10 @@ class DistillOptions(BaseOptions):
                 f"{at}update={shown(self.update)}: dataset={self.dataset.name} is no folder of new pictures; give "
                 "dataset=image_folder dataset.root=<folder>"
             )
+        if self.time is not None and (self.trainer.devices * self.trainer.nodes > 1 or self.trainer.strategy != "auto"):
+            raise UserError(
+                f"{at}time={self.time}: is planned for one device; choose trainer=cpu or gpu, or leave it away"
+            )
         self._check_choices(at)
         if self.tune:
             self._check_study(f"{at}tune.", self.tune)

@@ -177,7 +177,7 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
         "students": rows,
         "scores": {name: ddranking_scores(rows, name) for name in dict.fromkeys(row["backbone"] for row in rows)},
         "seconds": {**seconds, "total": round(sum(seconds.values()), 2)},
-        "hardware": {**machine(), "training_threads": _threads(run.options)},
+        "hardware": {**machine(), "training_threads": _threads(options)},
         "version": __version__,
     }
     return result, teachers
@@ -202,7 +202,8 @@ def _create_set(assembler: Assembler, options: DistillOptions, folder: Path) -> 
     assert compensators is not None
     distilled = assembler.create()
     size = distilled.save(folder / FILE)
-    write_selected(assembler, options.dataset.root, folder / SELECTED)
+    if rank() == 0:
+        write_selected(assembler, options.dataset.root, folder / SELECTED)
     distilled = _read_back(distilled, folder / FILE)
     made = set_facts(assembler, options, distilled, size)
     made["seconds"] = {

@@ -78,7 +78,7 @@ class _Clock:
         factor = max(_FASTEST, seconds / expected)
         self.costs = replace(
             self.costs,
-            stages={"report": self.costs.stages["report"]},
+            stages={name: self.costs.stages[name] for name in ("report", "suspects")},
             students=[factor * each for each in self.costs.students],
             points=[Point(point.sets, factor * point.students) for point in self.costs.points],
         )
@@ -118,7 +118,7 @@ def for_choices(options: DistillOptions) -> DistillOptions:
     clock = _clock.get()
     if clock is None or clock.costs is None or not combinations(options):
         return options
-    room = max(1.0, clock.left("set", "students", "curve", "report"))
+    room = max(1.0, clock.left("set", "students", "curve", "report", "suspects"))
     return replace(options, report=replace(options.report, time_budget=f"{room:.0f}s"))
 
 
@@ -150,7 +150,8 @@ def for_curve(options: DistillOptions) -> DistillOptions:
     if clock is None or clock.costs is None:
         return options
     seeds = options.students.seeds
-    costs = replace(clock.costs, stages={"page": PAGE}, students=[], analysed=0.0)  # the analysis is done
+    later = {"page": PAGE, "suspects": clock.costs.stages["suspects"]}  # the analysis is done
+    costs = replace(clock.costs, stages=later, students=[], analysed=0.0)
     among = [Extent(seeds, points=points) for points in range(len(clock.curve) + 1)]
     return clock.decided(options, seeds, largest(costs, among, clock.left()).points)
 
@@ -173,7 +174,10 @@ def _clock_of(options: DistillOptions, backbones: Backbones, began: float) -> _C
     context = context_of(options, backbones)
     spent = Spent(began, imported, time.perf_counter() - began - imported)
     content = {key: value for key, value in identity(options).items() if key != "seed"}  # which runs of all seeds share
-    settings = context.identity(**content, time=options.time, image_size=options.dataset.image_size)
+    wanted = {"curve": curve, "sources": options.students.sources, "report": options.report.language}
+    settings = context.identity(
+        **content, **wanted, suspects=options.report.suspects, time=options.time, image_size=options.dataset.image_size
+    )
     data = folder_name("dataset.name", context.data.name)
     place = user_path(options.output) / "distill" / data / run_name(options) / "plan"
     file, costs = find_folder(place, settings)[0] / _FILE, list[Costs]()

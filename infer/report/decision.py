@@ -72,10 +72,10 @@ def time_to_same_accuracy(result: Mapping[str, Any]) -> dict[str, Any]:
         result: The content of result.json.
 
     Returns:
-        ``file``: the mean seconds of a student of the file. ``real``: those of a student of all images to the first
-        measurement that is as accurate; None where one of them never is, or nothing was measured. ``low`` and ``high``:
-        its interval over the students, with Student's t; None for one student. ``reached`` of ``students``: how many
-        students of all images get there; ``reached`` is None where nothing was measured. ``pictures``: that the
+        ``file``: the mean seconds of a student of the file. ``real``: those of a student of all images to the
+        measurement from which on it is as accurate; None where one of them is not, or nothing was measured. ``low`` and
+        ``high``: its interval over the students, with Student's t; None for one student. ``reached`` of ``students``:
+        how many students of all images get there; ``reached`` is None where nothing was measured. ``pictures``: that the
         accuracies were measured on, ``validation``: whether they are validation images, and no test images.
     """
     rows = reported_rows(result)
@@ -91,12 +91,22 @@ def time_to_same_accuracy(result: Mapping[str, Any]) -> dict[str, Any]:
         return found
     key = "balanced_accuracy" if result["evidence"]["loss"]["balanced"] else "accuracy"
     target = statistics.fmean(timeline[-1][key] for timeline in ends)
-    first = [next((at["seconds"] for at in timeline if at[key] > target - _ROUNDING), None) for timeline in timelines]
+    first = [_reached(timeline, key, target - _ROUNDING) for timeline in timelines]
     reached = [seconds for seconds in first if seconds is not None]
     found |= {"reached": len(reached), "pictures": timelines[0][-1]["pictures"]}
     if len(reached) < len(first):
         return found
     return found | {"real": statistics.fmean(reached)} | _interval(reached)
+
+
+def _reached(timeline: Sequence[Mapping[str, Any]], key: str, target: float) -> float | None:
+    """Return the seconds of the measurement from which on all are above ``target``; None where the last is not."""
+    found = None
+    for at in reversed(timeline):
+        if at[key] <= target:
+            break
+        found = at["seconds"]
+    return found
 
 
 def _interval(seconds: Sequence[float]) -> dict[str, float]:
@@ -113,9 +123,10 @@ def advise(result: Mapping[str, Any], found: Mapping[str, Any], tolerance: float
 
     ``keep``: All images take no more bytes than the file, in their folder or under the file's codec. ``use``: The loss
     is within the tolerance with its whole interval, and the file is better than random images of the same bytes with
-    its whole interval. ``pictures``: The loss is within the tolerance as before; random images do as well. ``larger``:
-    The file has less than half of the bytes of all images under its codec, and so has the largest file of the learning
-    curve. ``decline``: None of these.
+    its whole interval. ``pictures``: The loss is within the tolerance as before; random images are not shown to do
+    worse. ``unsure``: The loss is within the tolerance, its interval is not. ``larger``: The file has less than half of
+    the bytes of all images under its codec, and so has the largest file of the learning curve. ``decline``: None of
+    these.
 
     Args:
         result: The content of result.json.
@@ -135,6 +146,9 @@ def advise(result: Mapping[str, Any], found: Mapping[str, Any], tolerance: float
         if accuracy["gained"]["low"] <= 0:
             return _advice("pictures")
         return _advice("use", shlex.join(["infer-predict", _student(result), "FOLDER"]))
+    if accuracy["lost"] <= tolerance:
+        seeds = f"students.seeds={2 * reported_rows(result)['distilled']['seeds']}"
+        return _advice("unsure", shlex.join([*_without(result["command"], "students.seeds="), seeds]))
     if largest < SMALL * coded:
         return _larger(result, largest)
     return _advice("decline")
@@ -157,5 +171,10 @@ def _larger(result: Mapping[str, Any], largest: int) -> dict[str, Any]:
     size = 2 * largest
     if result["budget"]["by"] == "bytes":
         return _advice("larger", command_at(result["command"], size), size)
-    words = [word for word in shlex.split(result["command"]) if not word.startswith("ipc=")]
-    return _advice("larger", shlex.join([*words, f"ipc={math.ceil(2 * result['ipc'])}"]), size)
+    words = [*_without(result["command"], "ipc="), f"ipc={math.ceil(2 * result['ipc'])}"]
+    return _advice("larger", shlex.join(words), size)
+
+
+def _without(command: str, key: str) -> list[str]:
+    """Return the words of a command, without those that begin with ``key``."""
+    return [word for word in shlex.split(command) if not word.startswith(key)]

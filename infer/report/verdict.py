@@ -13,14 +13,14 @@ from infer.report.options import ReportOptions
 _BEHIND = 0.05
 """Teachers whose accuracy is lower than a student's by more than this limit what their labels can teach."""
 
-_CHOICES = {"use": "adopt", "larger": "larger"}
+_CHOICES = {"use": "adopt", "unsure": "larger", "larger": "larger"}
 """The verdict by the choice of the advice; of all others it is "decline"."""
 
 
 def decide(result: Mapping[str, Any], options: ReportOptions) -> dict[str, Any]:
     """Compute the yearly cost, the decision and the verdict.
 
-    The verdict is "adopt" where the advice is to use the file, "larger" where it is to try a larger one, and else
+    The verdict is "adopt" where the advice is to use the file, "larger" where it is to go on trying, and else
     "decline". It is ``firm`` if both ends of the loss's interval lie on the same side of the tolerance.
 
     Args:

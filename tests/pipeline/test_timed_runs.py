@@ -31,7 +31,7 @@ def test_a_run_with_a_time_has_its_plan_and_finds_it_again(run, config, pictures
         "teachers.backbones": ["convnet_narrow", "convnet"],
         "students.backbones": ["convnet_narrow"],
     }
-    assert set(plan["stages"]) == {"start", "teachers", "set", "students", "report"}
+    assert set(plan["stages"]) == {"start", "teachers", "set", "students", "report", "suspects"}
     assert plan["planned_seconds"] == pytest.approx(sum(plan["stages"].values()), abs=0.3)
     assert plan["seconds"] > 0
     assert result["budget"]["quality"] == 60  # the one choice is taken, and not tried
@@ -54,7 +54,7 @@ def test_a_run_with_a_time_has_its_plan_and_finds_it_again(run, config, pictures
 def test_the_first_students_decide_how_many_more_there_are(config, monkeypatch, tmp_path, seconds, seeds, points):
     """They took 40 s where 20 were expected: more students take 40 s each, and the report 10."""
     now, trained = [0.0], []
-    costs = Costs({"start": 3, "report": 10}, [10, 10], points=[Point(5, 5)])
+    costs = Costs({"start": 3, "report": 10, "suspects": 0}, [10, 10], points=[Point(5, 5)])
     clock = timed._Clock(0.0, seconds, {"stages": {}}, tmp_path / "plan.json", [0.5], 3, costs)
 
     def compare(sets, options, folder, known):
@@ -85,6 +85,11 @@ def test_too_short_a_time_is_refused_before_anything_is_trained(run, pictures, t
 def test_a_time_is_a_duration(config, time):
     with pytest.raises(infer.UserError, match=rf"^time={time}: give a number and s, m or h, such as 30m$"):
         config("distill", f"time={time}")
+
+
+def test_a_time_is_for_one_device(config):
+    with pytest.raises(UserError, match=r"^time=5m: is planned for one device"):
+        config("distill", "time=5m", "trainer.devices=2", "trainer.strategy=ddp")
 
 
 def test_a_study_has_a_time_of_its_own(config):

@@ -112,7 +112,7 @@ def test_the_brief_is_five_sentences_whose_numbers_are_in_result_json(kind, lang
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
-@pytest.mark.parametrize("advice", ["use", "pictures", "keep", "larger", "decline"])
+@pytest.mark.parametrize("advice", ["use", "pictures", "keep", "unsure", "larger", "decline"])
 def test_the_brief_and_the_page_give_the_advice_of_the_decision(advice, language, tmp_path):
     result, _ = written("composed", tmp_path, language)
     decided = {**result["decision"], "advice": {"choice": advice, "command": "infer-predict a b", "bytes": 2000}}
@@ -121,7 +121,7 @@ def test_the_brief_and_the_page_give_the_advice_of_the_decision(advice, language
     text = brief.sentences(Wording(language, result, file_facts(result, small)))
     first = texts["brief"][advice].rpartition("}}")[2]
     assert first in text
-    choices = ("use", "pictures", "keep", "larger", "decline")
+    choices = ("use", "pictures", "keep", "unsure", "larger", "decline")
     others = {texts["brief"][other].rpartition("}}")[2] for other in choices}
     assert not [each for each in others - {first} if each in text]
     page.write(result, analysed("composed")[1], small, tmp_path / "report.html")
