@@ -75,8 +75,8 @@ def time_to_same_accuracy(result: Mapping[str, Any]) -> dict[str, Any]:
         ``file``: the mean seconds of a student of the file. ``real``: those of a student of all images to the
         measurement from which on it is as accurate; None where one of them is not, or nothing was measured. ``low`` and
         ``high``: its interval over the students, with Student's t; None for one student. ``reached`` of ``students``:
-        how many students of all images get there; ``reached`` is None where nothing was measured. ``pictures``: that the
-        accuracies were measured on, ``validation``: whether they are validation images, and no test images.
+        how many students of all images get there; ``reached`` is None where nothing was measured. ``pictures``: that
+        the accuracies were measured on, ``validation``: whether they are validation images, and no test images.
     """
     rows = reported_rows(result)
     file, real = rows["distilled"], rows["real"]
