@@ -71,11 +71,11 @@ class _Clock:
         """Return the seconds that are left, those that the plan has for ``stages`` taken away."""
         return _KEPT * self.seconds - self.spent - sum(self.record["stages"].get(name, 0.0) for name in stages)
 
-    def learn(self, seconds: float) -> None:
+    def learn(self, seconds: float | None) -> None:
         """Take in the ``seconds`` that the students of one seed took: later ones are expected to be as fast."""
         assert self.costs is not None
         expected = side_by_side(self.costs.students, self.costs.jobs)
-        factor = max(_FASTEST, seconds / expected)
+        factor = 1.0 if seconds is None else max(_FASTEST, seconds / expected)
         self.costs = replace(
             self.costs,
             stages={name: self.costs.stages[name] for name in ("report", "suspects")},
@@ -136,9 +136,11 @@ def compared(
     if clock is not None and clock.costs is not None:
         began = time.perf_counter()
         compare(sets, replace(options, students=replace(options.students, seeds=1)), folder, known)
-        clock.learn(took := time.perf_counter() - began)
+        took = time.perf_counter() - began
+        clock.learn(None if known else took)  # rows of an earlier command took no time
         among = extents(Extent(clock.usual, points=len(clock.curve)))
-        room = clock.left() + took  # the costs have the first student too
+        # The costs have the first student too, which is one of several where the run's seed is 0.
+        room = clock.left() + (took if options.seed == 0 else 0.0)
         found = filled(clock.costs, largest(clock.costs, among, room), room)
         options = clock.decided(options, found.seeds, found.points)
     return options, compare(sets, options, folder, known)
