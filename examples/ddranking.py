@@ -10,7 +10,6 @@ equal bytes, one learning rate, and the accuracy of the last epoch.
 
 import argparse
 import json
-import math
 import tempfile
 from contextlib import redirect_stdout
 from functools import partial
@@ -23,6 +22,7 @@ from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import ImageFolder
 
 import infer
+from infer.metrics.ranking import ddranking_score
 
 try:
     from dd_ranking.metrics import SoftLabelEvaluator
@@ -81,11 +81,6 @@ def judged(small: infer.DistilledSet, options: argparse.Namespace, augment: str 
     return found["improvement_over_random_mean"] / 100, found["hard_label_recovery_mean"] / 100
 
 
-def normalised(total: float) -> float:
-    """Return DD-Ranking's score of a sum of two differences, 0 to 1."""
-    return (math.exp(total / 2) - math.exp(-1)) / (math.e - math.exp(-1))
-
-
 def main() -> None:
     """Print a line for each run: the package's scores, and those of the run's result.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,7 +99,7 @@ def main() -> None:
         plain, _ = judged(small, options, None)
         ours = next(iter(json.loads((run / "result.json").read_text())["scores"].values()))
         shown = [f"{ours[key]:.3f}" if key in ours else "  -  " for key in ("label_robust", "augmentation_robust")]
-        package = f"{normalised(improvement - recovery):.3f}", f"{normalised(improvement + plain):.3f}"
+        package = f"{ddranking_score(improvement - recovery):.3f}", f"{ddranking_score(improvement + plain):.3f}"
         print(f"{run.parent.name:40} {package[0]:>21} {shown[0]:>5} {package[1]:>28} {shown[1]:>5}", flush=True)
 
 

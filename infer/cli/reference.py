@@ -97,7 +97,7 @@ def options(group: str) -> list[Option]:
 
     Example:
         >>> [option.name for option in options("teachers")]
-        ['lite0', 'paper', 'pretrained', 'single', 'small', 'whitened']
+        ['lite0', 'narrow', 'paper', 'pretrained', 'single', 'small', 'whitened']
     """
     found = []
     for name in groups()[group]:

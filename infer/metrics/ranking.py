@@ -36,13 +36,13 @@ def ddranking_scores(rows: Sequence[Mapping[str, Any]], backbone: str) -> dict[s
         found["improvement"] = mean["distilled"] - mean["random"]
         if {"distilled_hard", "real"} <= set(mean):
             found["hard_recovery"] = mean["real"] - mean["distilled_hard"]
-            found["label_robust"] = _normalised(found["improvement"] - found["hard_recovery"])
+            found["label_robust"] = ddranking_score(found["improvement"] - found["hard_recovery"])
         if {"distilled_plain", "random_plain"} <= set(mean):
             found["plain_improvement"] = mean["distilled_plain"] - mean["random_plain"]
-            found["augmentation_robust"] = _normalised(found["improvement"] + found["plain_improvement"])
+            found["augmentation_robust"] = ddranking_score(found["improvement"] + found["plain_improvement"])
     return found
 
 
-def _normalised(total: float) -> float:
+def ddranking_score(total: float) -> float:
     """Compute the score for a = ``total`` / 2: 0 for a = -1 and 1 for a = 1."""
     return (math.exp(total / 2) - math.exp(-1)) / (math.e - math.exp(-1))

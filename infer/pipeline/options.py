@@ -199,7 +199,7 @@ class DistillOptions(BaseOptions):
                 f"{at}update={shown(self.update)}: dataset={self.dataset.name} is no folder of new pictures; give "
                 "dataset=image_folder dataset.root=<folder>"
             )
-        if self.time is not None and (self.trainer.devices * self.trainer.nodes > 1 or self.trainer.strategy != "auto"):
+        if self.time is not None and not self.trainer.one_device:
             raise UserError(
                 f"{at}time={self.time}: is planned for one device; choose trainer=cpu or gpu, or leave it away"
             )
@@ -232,7 +232,7 @@ class DistillOptions(BaseOptions):
                 )
 
     def _check_study(self, at: str, study: TuneOptions) -> None:
-        if self.trainer.devices * self.trainer.nodes > 1 or self.trainer.strategy != "auto":
+        if not self.trainer.one_device:
             raise UserError(
                 f"trainer.strategy={self.trainer.strategy}: a trial of a study takes one device; choose trainer=cpu or "
                 "gpu, and start the command once for each device"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from infer.core.files import write_bytes
 from infer.core.paths import user_path
 from infer.data import Splits
 from infer.data.walk import printable
-from infer.distilled.tables import cell
+from infer.distilled.tables import cell, table
 from infer.pipeline.assemble import Assembler
 
 log = logging.getLogger("infer")
@@ -40,13 +38,10 @@ def write_selected(assembler: Assembler, root: str | None, path: Path) -> None:
     if naturals.indices is None:
         log.info("method=%s creates its images: there is no %s", assembler.options.method.name, SELECTED)
         return
-    classes, text = [cell(name) for name in data.classes], io.StringIO()
-    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    classes = [cell(name) for name in data.classes]
     chosen = zip(naturals.indices.tolist(), naturals.targets.tolist(), naturals.reasons, strict=True)
-    for index, target, reason in chosen:
-        writer.writerow([picture_name(data, index, root), classes[target], reason])
-    write_bytes(path, text.getvalue().encode())
+    rows = [[picture_name(data, index, root), classes[target], reason] for index, target, reason in chosen]
+    write_bytes(path, table(_COLUMNS, rows))
 
 
 def picture_name(data: Splits, index: int, root: str | None) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from infer.core.files import write_bytes
 from infer.core.progress import stage, track
 from infer.data import Splits
 from infer.data.splits import known_duplicates
-from infer.distilled.tables import cell, rounded
+from infer.distilled.tables import cell, rounded, table
 from infer.metrics.suspects import FEWEST, TIMES, judged_classes, out_of_fold, suspects
 from infer.models.options import NETWORKS
 from infer.models.pretrained import PACKAGES, packaged_weights
@@ -190,10 +188,8 @@ def _found(context: Context, extractor: Extractor, path: Path, root: str | None)
 
 def _table(entries: Sequence[Mapping[str, Any]]) -> bytes:
     """Return the content of suspects.csv."""
-    text = io.StringIO()
-    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    rows = []
     for rank, entry in enumerate(entries, 1):
         names = entry["path"], cell(entry["class"]), cell(entry["looks_like"])
-        writer.writerow([*names, entry["probability_of_class"], entry["probability_of_other"], rank])
-    return text.getvalue().encode()
+        rows.append([*names, entry["probability_of_class"], entry["probability_of_other"], rank])
+    return table(_COLUMNS, rows)

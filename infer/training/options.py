@@ -139,6 +139,11 @@ class TrainerOptions:
     threads: Annotated[int | None, Range(1, 4096)] = field(default=None, metadata={"added": "0.2"})
 
     @property
+    def one_device(self) -> bool:
+        """Whether the training takes one device, in the process of the command."""
+        return not self.several and self.strategy == "auto"
+
+    @property
     def launched(self) -> bool:
         """Whether a launcher, torchrun or srun, starts the processes of the training."""
         return self.strategy == "ddp" and self.several
