@@ -16,8 +16,6 @@ import infer.models.classifier
 import infer.models.student
 from infer.data.batches import StepSampler
 from infer.models.classifier import Classifier
-from infer.models.student import StudentModule
-from infer.models.teacher import TeacherModule
 
 Clock = Callable[[], float]
 PARTS = ("draw", "transfer", "compose", "augment", "forward", "backward", "optimiser", "rest")
@@ -79,7 +77,7 @@ def counted(parts: Parts) -> ExitStack:
         ("compose", Classifier, "on_after_batch_transfer"),
         *(("augment", owner, name) for owner, name in ((Classifier, "augment"), (Classifier, "inputs"))),
         *(("augment", infer.models.student, name) for name in ("mix", "mix_labels")),
-        *(("forward", module, "training_step") for module in (StudentModule, TeacherModule)),
+        ("forward", Classifier, "passes"),
         ("rest", Classifier, "log"),
         ("backward", Classifier, "backward"),
         ("optimiser", Classifier, "optimizer_zero_grad"),

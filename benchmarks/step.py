@@ -10,7 +10,8 @@ parts; on a GPU they therefore add up to ``milliseconds_in_parts``, which is mor
 
 - draw: the indices of the batch; transfer: copies to the device; compose: images and labels of these indices, such as
   mixed views; augment: crops, flips, normalisation and mixing;
-- forward: the network and the loss; backward; optimiser: its step, and the gradients set to zero;
+- forward: the network and the loss; backward; optimiser: its step, and the gradients set to zero; all of them are
+  ``forward`` in a recorded step (``--compile graph``), and the floor is not recorded;
 - rest: Lightning, callbacks, metrics, the schedule.
 
 ``data_share`` is that of the first four parts. Runs of the three kinds alternate, and each value is the median.
@@ -119,7 +120,8 @@ class Case:
         mean, std = (moment.to(device) for moment in self.set.moments)
         inputs, targets = normalised(images.to(device), mean, std), labels.to(device)
         optimiser = configured(self.recipe or self.student, network, LONG)["optimizer"]
-        forward: Callable[[Tensor], Tensor] = Compiled(network, options.compile, "") if options.compile else network
+        compiled = options.compile and options.compile != "graph"
+        forward: Callable[[Tensor], Tensor] = Compiled(network, options.compile, "") if compiled else network
         loss = F.cross_entropy if self.recipe else partial(distillation_loss, temperature=TEMPERATURE)
         half = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16-mixed")
 
@@ -169,7 +171,7 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=5, help="steps before those that are measured")
     parser.add_argument("--steps", type=int, default=40, help="steps of a run")
     parser.add_argument("--precision", default="32-true", help="32-true or bf16-mixed")
-    parser.add_argument("--compile", help="mode of torch.compile")
+    parser.add_argument("--compile", help="trainer.compile: a mode of torch.compile, or graph")
     parser.add_argument("--processor", action="store_true", help="processor time, of one thread")
     options = parser.parse_args()
     if options.processor:

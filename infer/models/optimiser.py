@@ -21,13 +21,22 @@ def configured(options: OptimiserOptions, module: nn.Module, steps: int) -> dict
     elif options.optimizer == "muon":
         from timm.optim import Muon  # takes a second to import
 
-        optimiser = Muon(module.parameters(), options.lr, weight_decay=options.weight_decay, nesterov=True)
+        optimiser = Muon(
+            module.parameters(),
+            options.lr,
+            weight_decay=options.weight_decay,
+            nesterov=True,
+            capturable=next(module.parameters()).device.type == "cuda",
+        )
     else:
         fused = next(module.parameters()).device.type in ("cpu", "cuda")  # a tenth of a small network's step faster
         optimiser = torch.optim.AdamW(module.parameters(), options.lr, weight_decay=options.weight_decay, fused=fused)
     schedule: torch.optim.lr_scheduler.LRScheduler
     if options.schedule == "one_cycle":
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.lr, total_steps=max(steps, 5))
+        cycle = options.optimizer != "muon"  # whose momentum stays; only AdamW's part for biases would change
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, options.lr, total_steps=max(steps, 5), cycle_momentum=cycle
+        )
     else:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

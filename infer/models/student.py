@@ -22,6 +22,8 @@ class StudentModule(Classifier):
         ensemble: labels each augmented, mixed batch in place of the batch's labels (dynamic labels).
     """
 
+    role = "student"
+
     def __init__(
         self,
         name: str,
@@ -47,12 +49,12 @@ class StudentModule(Classifier):
         """Return the probabilities of the labels, or those of the ensemble where there is one."""
         return distribution(self.ensemble(inputs) if self.ensemble else labels, self.space, self.temperature)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Compute the loss of one batch of (images, labels)."""
-        images, labels = batch
+    def prepared(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Augment, mix and label a batch of images and labels [B, C]."""
         images = self.inputs(self.augment(images))
         images, partner, weight = mix(images, self.mixing.kind, self.mixing.alpha)
-        target = self.target(images, mix_labels(labels, partner, weight))
-        loss = distillation_loss(self.logits(images) + self.log_shares, target, self.temperature)
-        self.log(f"student/{self.name}/loss", loss, prog_bar=True)
-        return loss
+        return images, self.target(images, mix_labels(targets, partner, weight))
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Compute the distillation loss."""
+        return distillation_loss(self.logits(inputs) + self.log_shares, targets, self.temperature)

@@ -18,6 +18,8 @@ class TeacherModule(Classifier):
         label_smoothing: share of the target that is spread over all classes.
     """
 
+    role = "teacher"
+
     def __init__(self, name: str, network: nn.Module, task: Task, label_smoothing: float = 0.0) -> None:
         super().__init__(name, network, task)
         self.label_smoothing = label_smoothing
@@ -26,10 +28,10 @@ class TeacherModule(Classifier):
         """Return the true classes."""
         return F.one_hot(labels, self.task.classes).float()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Compute the loss of one batch of (images, class numbers)."""
-        images, targets = batch
-        logits = self(self.augment(images)) + self.log_shares
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
-        self.log(f"teacher/{self.name}/loss", loss, prog_bar=True)
-        return loss
+    def prepared(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Augment and normalise a batch of images and class numbers."""
+        return self.inputs(self.augment(images)), targets
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Compute the cross-entropy."""
+        return F.cross_entropy(self.logits(inputs) + self.log_shares, targets, label_smoothing=self.label_smoothing)

@@ -121,8 +121,8 @@ class TrainerOptions:
         nodes: machines.
         strategy: ``auto``: one device; ``ddp_spawn`` starts processes itself, ``ddp`` uses those of torchrun or srun.
         precision: of forward passes; BatchNorm statistics and losses stay in float32.
-        compile: a mode of torch.compile for teachers and students in training, or None; a CPU needs a C++
-            compiler.
+        compile: a mode of torch.compile for teachers and students in training, for which a CPU needs a C++ compiler;
+            or ``graph``: on a GPU, their steps are recorded as CUDA graphs, without a compiler; or None.
         jobs: trainings of a run that distill.py does at once, each in a process: teachers, the compensators of each
             teacher, students. ``auto``: as many as cores and memory allow, and one on a GPU.
         threads: of each of these trainings; None: the cores are divided among those of a stage, whatever ``jobs`` is,
@@ -134,7 +134,7 @@ class TrainerOptions:
     nodes: Annotated[int, Range(1, 4096)] = 1
     strategy: Annotated[str, Choice("auto", "ddp_spawn", "ddp")] = "auto"
     precision: Annotated[str, Choice("32-true", "bf16-mixed", "16-mixed")] = "32-true"
-    compile: Annotated[str | None, Choice("default", "reduce-overhead", "max-autotune")] = None
+    compile: Annotated[str | None, Choice("graph", "default", "reduce-overhead", "max-autotune")] = None
     jobs: Annotated[int | str, RangeOrAuto(1, 4096)] = field(default="auto", metadata={"added": "0.2"})
     threads: Annotated[int | None, Range(1, 4096)] = field(default=None, metadata={"added": "0.2"})
 
