@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -16,7 +15,7 @@ from infer.core.options import AugmentOptions
 from infer.models.compiled import Compiled
 from infer.models.optimiser import configured
 from infer.models.options import OptimiserOptions
-from infer.models.recorded import RecordedStep
+from infer.models.recorded import RecordableModule
 from infer.models.weights import PixelClassifier, normalised, require_finite
 
 
@@ -42,7 +41,7 @@ class Task:
     shares: Tensor | None = None
 
 
-class Classifier(LightningModule):
+class Classifier(RecordableModule):
     """A network with its normalisation and augmentation; teachers and students differ in the loss.
 
     A batch is (images uint8 [B, ch, H, W], targets). Where ``compile_mode`` is a mode of torch.compile, training steps
@@ -64,9 +63,7 @@ class Classifier(LightningModule):
         self.network = network
         self.task = task
         self.resident: Any = None
-        self.compile_mode: str | None = None
         self.compiled: Compiled[[Tensor], Tensor] | None = None
-        self.recorded: RecordedStep | None = None
         shares = torch.zeros(task.classes) if task.shares is None else task.shares.log()
         self.register_buffer("mean", task.moments[0], persistent=False)
         self.register_buffer("std", task.moments[1], persistent=False)
@@ -79,12 +76,6 @@ class Classifier(LightningModule):
             self.resident = self.resident.to(self.device)
         if self.compile_mode and self.compile_mode != "graph":
             self.compiled = Compiled(self.network, self.compile_mode, "trainer.compile")
-
-    def on_train_start(self) -> None:
-        """Record steps on one GPU; the scaler of 16-mixed decides in each step whether it counts."""
-        alone = self.device.type == "cuda" and self.trainer.world_size == 1
-        if self.compile_mode == "graph" and alone and self.trainer.precision != "16-mixed":
-            self.recorded = RecordedStep(self.loss, self.trainer.optimizers[0])
 
     def on_fit_end(self) -> None:
         """Drop the compiled network and the recorded step, which no other process can load."""
@@ -131,36 +122,11 @@ class Classifier(LightningModule):
         """Turn a training batch into the arguments of :meth:`loss`; all that is drawn on the CPU is drawn here."""
         raise NotImplementedError
 
-    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Compute the loss of normalised, augmented images."""
-        raise NotImplementedError
-
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of one batch of (images, targets)."""
         loss = self.passes(*self.prepared(*batch))
         self.log(f"{self.role}/{self.name}/loss", loss, prog_bar=True)
         return loss
-
-    def passes(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Compute the loss; where steps are recorded, its gradients too, and take the step if it is recorded."""
-        return (self.recorded or self.loss)(inputs, targets)
-
-    def backward(self, loss: Tensor) -> None:  # type: ignore[override]
-        """Compute the gradients."""
-        if not self.recorded:
-            loss.backward()
-
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        """Forget the gradients of the step before."""
-        if not self.recorded:
-            optimizer.zero_grad()
-
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        """Take a step, unless it was recorded with the rest."""
-        if self.recorded and self.recorded.has_optimiser:
-            optimizer_closure()
-        else:
-            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Update the confusion matrix.

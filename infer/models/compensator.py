@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from infer.core.ufc import Problem, Terms
 from infer.models.compiled import Compiled
+from infer.models.recorded import RecordedObjective
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class CompensatorModule(LightningModule):
         name: of the teacher, in logs.
         problem: what is minimised.
         micro_batch: images of a pass; all if None.
-        compile: a mode of torch.compile, or None.
+        compile: a mode of torch.compile, ``graph`` (CUDA graphs, on a GPU), or None.
     """
 
     def __init__(
@@ -45,17 +46,19 @@ class CompensatorModule(LightningModule):
         self.u = nn.Parameter(problem.zeros())
         self.micro_batch = micro_batch or MicroBatch(*problem.targets.shape)
         self.compile_mode = compile
-        self.compiled: Compiled[..., Terms] | None = None
+        self.compiled: Compiled[..., Terms] | RecordedObjective | None = None
 
     def on_fit_start(self) -> None:
         """Move the problem, which Lightning does not know, to the device."""
         self.problem.to(self.device)
-        if self.compile_mode:
+        if self.compile_mode == "graph":
+            self.compiled = RecordedObjective(self.problem.objective.__call__) if self.device.type == "cuda" else None
+        elif self.compile_mode:
             self.compiled = Compiled(self.problem.objective.__call__, self.compile_mode, "distill.compile")
 
     def objective(self, *args: Any) -> Terms:
         """Compute the objective, compiled where ``compile`` is set."""
-        return (self.compiled or self.problem.objective)(*args)
+        return Terms(*(self.compiled or self.problem.objective)(*args))
 
     def on_train_start(self) -> None:
         """Keep the process's own rounds; a resumed process has loaded all of them."""

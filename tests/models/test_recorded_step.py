@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import infer
 from infer.distilled import DistilledSet, Header
 from infer.models.classifier import Classifier
-from infer.models.recorded import RecordedStep
+from infer.models.recorded import RecordedObjective, RecordedStep
 from infer.training.options import StudentOptions, TrainerOptions
 
 
@@ -31,7 +31,7 @@ class CpuGraph:
         self.found.copy_(self.work())
 
 
-def trained(recorded: bool, capturable: bool) -> tuple[Tensor, list[float]]:
+def trained(recorded: bool, capturable: bool, graph: CpuGraph | None = None) -> tuple[Tensor, list[float]]:
     torch.manual_seed(0)
     network, losses = nn.Linear(4, 3), []
     optimiser = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
@@ -41,7 +41,7 @@ def trained(recorded: bool, capturable: bool) -> tuple[Tensor, list[float]]:
     def loss(inputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.cross_entropy(network(inputs), targets)
 
-    step = RecordedStep(loss, optimiser, CpuGraph()) if recorded else None
+    step = RecordedStep(loss, optimiser, graph or CpuGraph()) if recorded else None
     for _ in range(8):
         batch = torch.randn(5, 4), torch.randint(3, (5,))
         if step:
@@ -63,6 +63,20 @@ def test_a_recorded_training_is_the_plain_one(capturable: bool) -> None:
     plain, expected = trained(recorded=False, capturable=False)
     torch.testing.assert_close(weights, plain)
     assert losses == pytest.approx(expected)
+
+
+def test_a_step_that_cannot_be_recorded_is_taken_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    class Refusing(CpuGraph):
+        def record(self, work: Callable[[], Tensor]) -> Tensor:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    weights, losses = trained(recorded=True, capturable=True, graph=Refusing())
+    plain, expected = trained(recorded=False, capturable=False)
+    torch.testing.assert_close(weights, plain)
+    assert losses == pytest.approx(expected)
+    assert caplog.messages == [
+        "trainer.compile=graph fails (operation not permitted when stream is capturing); going on without it"
+    ]
 
 
 def small_set() -> DistilledSet:
@@ -94,3 +108,23 @@ def test_a_student_is_the_same_with_recorded_steps(optimizer: str, monkeypatch: 
     for name, value in plain.items():
         # Muon's directions are bfloat16, and a rate that is a tensor multiplies them so.
         torch.testing.assert_close(recorded[name], value, atol=2e-3 if optimizer == "muon" else 1e-5, rtol=1e-4)
+
+
+def test_an_objective_is_recorded_once_for_each_shape_and_called_where_it_has_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorded = []
+
+    def graphed(function: Callable[..., Tensor], sample: tuple[Tensor, Tensor]) -> Callable[..., Tensor]:
+        assert sample[0].requires_grad
+        recorded.append(sample[0].shape)
+        return function
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", graphed)
+    objective = RecordedObjective(lambda images, targets, share=1.0: share * images.sum() + targets.sum())
+    ones = torch.ones(2, 3)
+    assert objective(ones, torch.ones(2)) == 8
+    assert objective(2 * ones, torch.ones(2)) == 14
+    assert objective(ones[:1], torch.ones(1)) == 4
+    assert objective(ones, torch.ones(2), 0.5) == 5
+    assert recorded == [(2, 3), (1, 3)]
