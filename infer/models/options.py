@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,6 +64,14 @@ class BackboneOptions:
         """Whether the weights come from a package, a hub or a file, of ``pretrained`` or of timm's own options."""
         return bool(self.pretrained) or any(self.options.get(key) for key in ("pretrained", "checkpoint_path"))
 
+    @property
+    def is_published(self) -> bool:
+        """Whether the pretrained weights are timm's or a package's for the model: no labels of a user's are in them."""
+        own = isinstance(self.pretrained, str) or bool(self.options.get("checkpoint_path"))
+        changes = [self.options.get(key) for key in ("pretrained_cfg", "pretrained_cfg_overlay")]
+        own |= any(isinstance(change, Mapping) and not _OTHER_WEIGHTS.isdisjoint(change) for change in changes)
+        return self.is_pretrained and not own
+
     def check_together(self, at: str) -> None:
         """Raise :class:`UserError` where only networks of timm, or only pretrained ones, have what is asked."""
         if self.is_pretrained and self.model in (*OWN_MODELS, *SHUFFLENETS):
@@ -73,6 +82,10 @@ class BackboneOptions:
             raise UserError(
                 f"{at}frozen=true: the features of {self.model} are not trained; give {at}pretrained=true too"
             )
+
+
+_OTHER_WEIGHTS = frozenset({"file", "url", "hf_hub_id", "hf_hub_filename", "state_dict", "source"})
+"""Keys of timm's ``pretrained_cfg`` that name other weights than those it has for a model."""
 
 
 def _named(*networks: BackboneOptions) -> dict[str, BackboneOptions]:

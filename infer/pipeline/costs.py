@@ -27,14 +27,16 @@ _THREADS = 0.7
 _HEAD = 1.5e-3
 """Seconds of a last layer's logistic regression for each of its images."""
 
-_ENCODINGS = 5
-"""Times that the pictures of a set are compressed until as many as fit are found."""
+_ENCODINGS = 2.5
+"""Times that the pictures of a set are compressed until as many as fit are found; large sheets take less than few."""
 
-PAGE, _PASSES, _OF_STUDENTS = 15.0, 10, 2.5
-"""A report: its seconds, its passes of a network over all pictures, and those of the students of each seed."""
+PAGE, _MAP, _PASSES, _OF_STUDENTS = 4.0, 8.0, 8, 2.5
+"""A report: the seconds of its page and of its class map, and its passes of a network over all pictures: of the
+analysis, and of the students of each seed."""
 
-_SUSPECTS_SIDE, _FOLDS = 128, 5
-"""Labels that look wrong are looked for in the features of pictures of this size, with so many last layers."""
+_SUSPECTS_SIDE, _FOLDS = 128, 2
+"""Labels that look wrong are looked for in the features of pictures of this size; the folds take as long as so many
+last layers."""
 
 _SAMPLE = 64
 """Pictures of a measurement."""
@@ -99,7 +101,7 @@ class Expectation:
         """
         one = replace(options, students=replace(options.students, seeds=1))
         data, names, settings = self._data, options.teachers.backbones, options.set_options(options.method)
-        labels, students = self._parted(student_pieces(one, data, []))
+        labels, students = self._parted(student_pieces(one, data, []), self.speeds.stored)
         baselines = len({*options.students.sources} - {"distilled", "real"})
         own = self._alone(chain(*set_stages(settings, names, data))) + self._selected(options)
         teachers = [self._seconds(piece, len(names) == 1) for piece in teacher_pieces(options, data)]
@@ -117,10 +119,11 @@ class Expectation:
         """Yield the seconds of each point of the curve; those of the run's own budget belong to the first."""
         own = own_budget(options, self._data)
         for number, multiple in enumerate(curve):
-            labels, students = self._parted(point_pieces(options, self._data, round(multiple * own)))
+            stored = min(round(multiple * self.speeds.stored), len(self.context.data.train))
+            labels, students = self._parted(point_pieces(options, self._data, round(multiple * own)), stored)
             sets = sum(labels) + self._selected(options) + 3 * multiple * self._encoded(1)
             if not number:
-                students += self._parted(point_pieces(options, self._data, own))[1]
+                students += self._parted(point_pieces(options, self._data, own), self.speeds.stored)[1]
             yield Point(sets, sum(students))
 
     @property
@@ -140,27 +143,34 @@ class Expectation:
         train, test = (Pictures(blank.expand(len(own), *shape), own.targets) for own in (data.train, data.test))
         return replace(data, train=train, test=test, validation=None, given_moments=data.moments)
 
-    def _parted(self, pieces: Iterable[Piece]) -> tuple[list[float], list[float]]:
-        """Return the seconds of the pieces before trainings of students, and of these, done side by side."""
+    def _parted(self, pieces: Iterable[Piece], stored: int) -> tuple[list[float], list[float]]:
+        """Return the seconds of the pieces before trainings of students, and of these, done side by side.
+
+        Students of all pictures aside, they learn from ``stored`` ones.
+        """
         found: tuple[list[float], list[float]] = ([], [])
         for piece in pieces:
             training = piece.title.startswith("student ")
-            found[training].append(self._seconds(piece, alone=not training))
+            whole = not training or piece.title.startswith(f"student {piece.network}-real-")
+            found[training].append(self._seconds(piece, alone=not training, distinct=None if whole else stored))
         return found
 
     def _alone(self, pieces: Iterable[Piece]) -> float:
         return sum(self._seconds(piece, alone=True) for piece in pieces)
 
-    def _seconds(self, piece: Piece, alone: bool) -> float:
-        """Return the seconds of a piece of work, one of several at once unless it is ``alone``."""
+    def _seconds(self, piece: Piece, alone: bool, distinct: int | None = None) -> float:
+        """Return the seconds of a piece of work, one of several at once unless it is ``alone``.
+
+        Of its images at most ``distinct`` are different ones; None: as many as there are train pictures.
+        """
         faster = (torch.get_num_threads() / self.speeds.threads) ** _THREADS if alone else 1.0
         if piece.network == LABELS:
             return piece.images / self.speeds.slowest(self.speeds.networks) / faster
         chosen, speed = self.context.backbone(piece.network), self.speeds.networks[piece.network]
-        distinct = min(piece.images, len(self.context.data.train))  # which the last layer gets once
         images, head = FORWARD * len(self.context.data.test), 0.0
         if chosen.is_pretrained:
-            images, head = images + FORWARD * distinct, _HEAD * distinct
+            once = min(piece.images, distinct or len(self.context.data.train))  # which the last layer gets
+            images, head = images + FORWARD * once, _HEAD * once
         if not chosen.frozen:
             images += piece.images
         return speed.setup + head + images / speed.images / faster
@@ -169,7 +179,7 @@ class Expectation:
         """Return the seconds of the report: its page and its analysis."""
         train, test = len(self.context.data.train), len(self.context.data.test)
         speed = self.speeds.slowest([*options.teachers.backbones, options.students.backbones[0]])
-        return PAGE + FORWARD * _PASSES * (train + test) / speed
+        return PAGE + _MAP + FORWARD * _PASSES * (train + test) / speed
 
     def _suspected(self, options: DistillOptions) -> float:
         """Return the seconds of the search for labels that look wrong: features of all train pictures, and folds."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from infer.core.errors import UserError
+from infer.core.errors import UserError, shown
 from infer.core.files import reserve_folder, write_json
 from infer.core.progress import counted, stage, unnumbered
 from infer.core.records import read_record
@@ -25,6 +25,7 @@ from infer.pipeline.compare import Row, compare
 from infer.pipeline.options import DistillOptions
 from infer.pipeline.records import FILE
 from infer.pipeline.records import Row as RowRecord
+from infer.pipeline.search import combinations
 from infer.report.curve import curve_point
 from infer.training.context import Context
 from infer.training.records import RESULT
@@ -50,6 +51,33 @@ def curve_budgets(options: DistillOptions, data: Splits) -> list[int]:
         return []
     own = own_budget(options, data)
     return sorted({own, *(max(1, round(multiple * own)) for multiple in options.report.curve)})
+
+
+def require_budgets(assembler: Assembler, options: DistillOptions, multiples: Sequence[float]) -> None:
+    """Check, before anything is trained, that a file can be made at every budget of a curve, with every choice.
+
+    Args:
+        assembler: of the run, with the names of its teachers; see :func:`infer.pipeline.assemble.planned`.
+        options: of the run.
+        multiples: of its budget.
+
+    Raises:
+        UserError: where it is certain that there is none, such as with too few bytes for an image of each class.
+    """
+    for choice in combinations(options) or [{}]:
+        chosen = options.chosen(choice) if choice else options
+        own = own_budget(chosen, assembler.context.data) if multiples else 0
+        for multiple in multiples:
+            budget = replace(chosen.budget, bytes=max(1, round(multiple * own)))
+            try:
+                replace(
+                    assembler, options=replace(chosen, budget=budget).set_options(options.method)
+                ).require_possible()
+            except UserError as error:
+                raise UserError(
+                    f"report.curve={shown([*multiples])}: there is no file of {multiple:g} times the budget "
+                    f"({str(error).partition(';')[0]}); leave {multiple:g} out, or change the budget"
+                ) from error
 
 
 def own_budget(options: DistillOptions, data: Splits) -> int:

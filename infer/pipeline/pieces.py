@@ -10,6 +10,7 @@ from typing import Any
 from infer.core.budget import Split, infer_split, natural_split
 from infer.core.forecast import Piece
 from infer.data import Splits
+from infer.pipeline.analysed import is_analysed
 from infer.pipeline.baselines import SETS, ComparedSets
 from infer.pipeline.compare import ORDER, Row, missing_rows
 from infer.pipeline.curve import at_budget, missing_budgets, own_budget
@@ -42,7 +43,7 @@ def stages_of(
     if rows is None:
         found += set_stages(options.set_options(options.method), teachers, data)
     found.append([*student_pieces(options, data, rows or [])])
-    if options.report.language:
+    if options.report.language and not is_analysed(options, result):
         found.append([])  # the analysis
     if budgets := missing_budgets(options, data, result):
         points = chain.from_iterable(point_pieces(options, data, budget) for budget in budgets)

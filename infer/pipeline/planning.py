@@ -50,9 +50,9 @@ class Spent(NamedTuple):
     imported: float
     read: float
 
-    def before(self, again: bool, jobs: int) -> float:
-        """Return the seconds before a run: those until now, of worker processes, and of reading pictures ``again``."""
-        return time.perf_counter() - self.began + self.imported * (jobs > 1) + self.read * again
+    def before(self, jobs: int) -> float:
+        """Return the seconds before a run: those until now, of worker processes, and of reading the pictures for it."""
+        return time.perf_counter() - self.began + self.imported * (jobs > 1) + self.read
 
 
 def made(options: DistillOptions, context: Context, curve: Sequence[float], room: float, spent: Spent) -> Plan:
@@ -69,8 +69,7 @@ def made(options: DistillOptions, context: Context, curve: Sequence[float], room
         for teachers, students in networks:
             chosen = {"dataset.image_size": side, "teachers.backbones": teachers, "students.backbones": students}
             title = f"{side} pixels, {' and '.join(students)}, taught by {', '.join(teachers)}"
-            before = spent.before(side != context.data.side, expected.jobs)
-            costs = expected.of(_chosen(options, chosen), before, curve)
+            costs = expected.of(_chosen(options, chosen), spent.before(expected.jobs), curve)
             rungs.append(Rung(title, chosen, costs))
         if plan := fitting(rungs, wanted, room):
             return plan

@@ -24,6 +24,7 @@ from infer.distilled import DistilledSet, load
 from infer.metrics.ranking import ddranking_scores
 from infer.models.weights import frozen, load_weights
 from infer.pipeline import timed
+from infer.pipeline.analysed import is_analysed, lacks_random
 from infer.pipeline.assemble import Assembler
 from infer.pipeline.baselines import ComparedSets
 from infer.pipeline.compare import Row, missing_rows, threads_of_students
@@ -46,6 +47,7 @@ from infer.training.compensators import Compensators
 from infer.training.jobs import threads_of_each
 from infer.training.metrics_file import MetricsFile
 from infer.training.records import RESULT
+from infer.training.students import learns_from_classes
 from infer.training.teachers import Teacher
 from infer.training.workers import workers
 
@@ -78,7 +80,7 @@ def distill(options: DistillOptions, backbones: Backbones, quiet: bool = False) 
 
 def plan(options: DistillOptions, backbones: Backbones) -> dict[str, Any]:
     """Print and return the state of the run, finished, unfinished or new, and its folder. Nothing is created."""
-    run = Run.prepare(options, backbones)
+    run = Run.prepare(options, backbones, timed.whole_curve())
     folder, reserved = find_folder(run.place, run.settings, run.is_same)
     result = read_result(folder) if reserved else None
     lacking = missing_rows(options, result["students"]) if result else []
@@ -96,7 +98,8 @@ def create(options: DistillOptions, backbones: Backbones, report: Report | None 
         backbones: options of networks that are not known by their name.
         report: called with the step and the accuracy of its students in training.
     """
-    run = Run.prepare(options, backbones)
+    run = Run.prepare(options, backbones, timed.whole_curve())
+    _, begun = find_folder(run.place, run.settings, run.is_same)
     folder = reserve_folder(run.place, run.settings, run.is_same)
     run = replace(run, context=replace(run.context, report=report))
     with run.context.lock(folder / ".lock", str(folder)):
@@ -109,7 +112,7 @@ def create(options: DistillOptions, backbones: Backbones, report: Report | None 
         if rank() == 0 and not (folder / _IMAGES).is_dir():  # they were deleted
             pictures.draw(_load(folder / FILE), folder / _IMAGES)
         sweep_temporaries(folder)  # of processes that this one started
-        return timed.recorded(result, folder / RESULT), folder
+        return timed.recorded(result, folder / RESULT, begun), folder
 
 
 def _logged(run: Run, folder: Path, before: dict[str, Any] | None) -> dict[str, Any]:
@@ -163,9 +166,8 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
     sets = ComparedSets(assembler, distilled)
     stage("Training %s", counted(len(missing_rows(options, known or [])) * options.students.seeds, "student"))
     options, rows = timed.compared(sets, options, folder, known or [])
-    analysed = _analysed(sets, options, rows, folder) if options.report.language else {}
-    if analysed:
-        analysed["analysis_digests"] = analysis_digests(folder, analysed)
+    asked = options.report.language and not is_analysed(options, before)
+    analysed = _analysed(sets, options, rows, folder) if asked else {}
     curve = LearningCurve(sets, timed.for_curve(options), rows, made, folder).measure()
     seconds = {**made["seconds"], "students": round(sum(row["seconds"] for row in rows), 2), "total": 0.0}
     if any(row not in rows for row in made["students"]):  # an analysis is of the rows that were
@@ -177,23 +179,24 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
         "students": rows,
         "scores": {name: ddranking_scores(rows, name) for name in dict.fromkeys(row["backbone"] for row in rows)},
         "seconds": {**seconds, "total": round(sum(seconds.values()), 2)},
-        "hardware": {**machine(), "training_threads": _threads(options)},
+        "hardware": {**machine(), "training_threads": _threads(run.options, options)},
         "version": __version__,
     }
     return result, teachers
 
 
-def _threads(options: DistillOptions) -> dict[str, int]:
-    """Return the threads of each training of a stage: teachers, or compensators of each, and students."""
-    teachers = threads_of_each(options.trainer, len(options.teachers.backbones))
+def _threads(asked: DistillOptions, options: DistillOptions) -> dict[str, int]:
+    """Return the threads of each training: of teachers, as ``asked``, or their compensators, and of students."""
+    teachers = threads_of_each(asked.trainer, len(asked.teachers.backbones))
     return {"teachers": teachers, "students": threads_of_students(options)}
 
 
 def _known_rows(options: DistillOptions, before: Mapping[str, Any] | None) -> list[Row] | None:
-    """Return the rows of an earlier command that stay: a report reads weights; None where the set is created."""
+    """Return the rows of an earlier command that stay: an analysis reads weights; None where the set is created."""
     if before is None:
         return None
-    return [row for row in before["students"] if usable(row) or not options.report.language]
+    stay = not options.report.language or is_analysed(options, before)
+    return [row for row in before["students"] if stay or usable(row)]
 
 
 def _create_set(assembler: Assembler, options: DistillOptions, folder: Path) -> tuple[DistilledSet, dict[str, Any]]:
@@ -255,7 +258,9 @@ def _analysed(sets: ComparedSets, options: DistillOptions, rows: Sequence[Row], 
     found, arrays = analyse(inputs)
     arrays.save(folder / ARRAYS)
     added = {"student": student, "seeds": own["distilled"]["seeds"], "real_coded": assembler.real_bytes}
-    return {"data": summarise(context.data, options.dataset.root), "evidence": {**added, **found}}
+    added["hard_labels"] = learns_from_classes(context, student, sets["distilled"])
+    analysed = {"data": summarise(context.data, options.dataset.root), "evidence": {**added, **found}}
+    return {**analysed, "analysis_digests": analysis_digests(folder, analysed)}
 
 
 def _students(assembler: Assembler, name: str, files: Sequence[str]) -> list[nn.Module]:
@@ -273,7 +278,13 @@ def _reported(run: Run, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
         return result
     distilled = _load(folder / FILE)
     result = {**result, **recommendation(result, run.options.report.tolerance)}
-    if run.options.report.language:
+    if run.options.report.language and lacks_random(result):
+        log.warning(
+            "%s: stays as it is: it lacks the comparison with random images, and the weights of its students were "
+            "deleted; remove the folder to have everything made again",
+            folder / "report.html",
+        )
+    elif run.options.report.language:
         from infer.report import brief, page  # matplotlib is an extra
 
         result = {**result, **decide(result, run.options.report)}

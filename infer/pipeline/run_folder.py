@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from infer.core.paths import user_path
 from infer.core.progress import rank
 from infer.data import read_dataset
 from infer.models.options import BackboneOptions
+from infer.pipeline.analysed import is_analysed
 from infer.pipeline.assemble import planned
 from infer.pipeline.compare import missing_rows
-from infer.pipeline.curve import missing_budgets
+from infer.pipeline.curve import missing_budgets, require_budgets
 from infer.pipeline.options import BaseOptions, DistillOptions, SearchOptions
 from infer.pipeline.search import require_choices
 from infer.pipeline.update import earlier_file
@@ -100,8 +101,13 @@ class Run:
     settings: Mapping[str, Any]
 
     @classmethod
-    def prepare(cls, options: DistillOptions, backbones: Backbones) -> Run:
+    def prepare(cls, options: DistillOptions, backbones: Backbones, curve: Sequence[float] | None = None) -> Run:
         """Check everything that can be checked before something is trained.
+
+        Args:
+            options: of the run.
+            backbones: options of networks that are not known by their name.
+            curve: points that the learning curve may get; None: those of ``options``.
 
         Raises:
             UserError: for what cannot be created.
@@ -122,6 +128,7 @@ class Run:
             require_choices(assembler, options)
         else:
             assembler.require_possible()
+        require_budgets(assembler, options, (options.report.curve or []) if curve is None else curve)
         require_teachers(context, options.teachers.backbones, options.students.backbones)
         data = folder_name("dataset.name", context.data.name)
         place = user_path(options.output) / "distill" / data / run_name(options) / f"seed{options.seed}"
@@ -142,6 +149,4 @@ class Run:
             return False
         if not {"scores", "hardware"} <= set(result) or missing_budgets(self.options, self.context.data, result):
             return False
-        analysed = result.get("evidence", {})
-        complete = "against_random" in analysed and analysed["student"] == self.options.students.backbones[0]
-        return not self.options.report.language or complete
+        return not self.options.report.language or is_analysed(self.options, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from infer.pipeline.selected import picture_name
 from infer.pipeline.teachers import trained_teachers
 from infer.training.context import Context
 from infer.training.teachers import Teacher
+
+log = logging.getLogger("infer")
 
 FEATURES = "features"
 """The title of computing the features."""
@@ -75,12 +78,16 @@ class Extractor(NamedTuple):
 
     @classmethod
     def with_weights(cls, context: Context, names: Sequence[str]) -> Self | None:
-        """Return the first of ``names`` that is pretrained, or a network whose weights are installed, else None.
+        """Return the first of ``names`` with published weights, or a network whose weights are installed, else None.
 
-        It has its pretrained weights and has not seen the labels, though the run may fine-tune it.
+        It has its pretrained weights and has not seen the labels, though the run may fine-tune it. A user's own weights
+        may be of a training with these very labels, wrong ones included, and are passed over.
         """
-        known = [*map(context.backbone, names), *(each for each in NETWORKS.values() if packaged_weights(each.model))]
-        chosen = next((network for network in known if network.is_pretrained), None)
+        own = [*map(context.backbone, names)]
+        for name in dict.fromkeys(each.name for each in own if each.is_pretrained and not each.is_published):
+            log.info("report.suspects: the weights of %s may come from these labels; its features are not used", name)
+        installed = (each for each in NETWORKS.values() if packaged_weights(each.model))
+        chosen = next((network for network in (*own, *installed) if network.is_published), None)
         if chosen is None:
             return None
         side = context.data.side

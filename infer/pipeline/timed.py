@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from infer.core.durations import rough, seconds
 from infer.core.files import find_folder, reserve_folder, write_json
 from infer.core.folder_names import folder_name
@@ -21,18 +23,16 @@ from infer.core.paths import user_path
 from infer.core.progress import rank
 from infer.core.records import read_record
 from infer.pipeline.baselines import ComparedSets
-from infer.pipeline.compare import Row, compare
+from infer.pipeline.compare import Row, compare, missing_rows
 from infer.pipeline.costs import PAGE
 from infer.pipeline.options import DistillOptions
 from infer.pipeline.plan import Costs, Extent, Point, extents, filled, largest, side_by_side
 from infer.pipeline.planning import PlanRecord, Spent, as_planned, extended, lines, made, record_of
 from infer.pipeline.run_folder import Backbones, context_of, identity, run_name
 from infer.pipeline.search import combinations
+from infer.training.jobs import threads_of_each
 
 log = logging.getLogger("infer")
-
-_KEPT = 0.95
-"""Share of the time that what is decided late may fill."""
 
 _FILE = "plan.json"
 
@@ -69,18 +69,19 @@ class _Clock:
 
     def left(self, *stages: str) -> float:
         """Return the seconds that are left, those that the plan has for ``stages`` taken away."""
-        return _KEPT * self.seconds - self.spent - sum(self.record["stages"].get(name, 0.0) for name in stages)
+        return self.seconds - self.spent - sum(self.record["stages"].get(name, 0.0) for name in stages)
 
     def learn(self, seconds: float | None) -> None:
-        """Take in the ``seconds`` that the students of one seed took: later ones are expected to be as fast."""
+        """Take in the ``seconds`` that the students of one seed took: what follows is expected to be as fast."""
         assert self.costs is not None
         expected = side_by_side(self.costs.students, self.costs.jobs)
         factor = 1.0 if seconds is None else max(_FASTEST, seconds / expected)
         self.costs = replace(
             self.costs,
-            stages={name: self.costs.stages[name] for name in ("report", "suspects")},
+            stages={name: factor * self.costs.stages[name] for name in ("report", "suspects")},
             students=[factor * each for each in self.costs.students],
-            points=[Point(point.sets, factor * point.students) for point in self.costs.points],
+            points=[Point(*(factor * each for each in point)) for point in self.costs.points],
+            analysed=factor * self.costs.analysed,
         )
 
     def decided(self, options: DistillOptions, seeds: int, points: int) -> DistillOptions:
@@ -113,6 +114,12 @@ def planned(options: DistillOptions, backbones: Backbones, began: float) -> Iter
         _clock.reset(token)
 
 
+def whole_curve() -> Sequence[float] | None:
+    """Return the points of the learning curve that a run with a time may get; None for a run without."""
+    clock = _clock.get()
+    return clock.curve if clock else None
+
+
 def for_choices(options: DistillOptions) -> DistillOptions:
     """Return the options with the time that is left for trying ``budget.choices``."""
     clock = _clock.get()
@@ -133,7 +140,14 @@ def compared(
         sets, options, folder, known: as of :func:`infer.pipeline.compare.compare`.
     """
     clock = _clock.get()
-    if clock is not None and clock.costs is not None:
+    if clock is None:
+        return options, compare(sets, options, folder, known)
+    # As many threads as the networks were measured with, for the first students and for all that follow.
+    threads = threads_of_each(options.trainer, torch.get_num_threads())
+    options = replace(options, trainer=replace(options.trainer, threads=threads))
+    if clock.costs is not None:
+        for source in {source for _, source in missing_rows(options, known)} - {"real"}:
+            sets[source]  # is created here, and no part of what the first students take
         began = time.perf_counter()
         compare(sets, replace(options, students=replace(options.students, seeds=1)), folder, known)
         took = time.perf_counter() - began
@@ -158,14 +172,19 @@ def for_curve(options: DistillOptions) -> DistillOptions:
     return clock.decided(options, seeds, largest(costs, among, clock.left()).points)
 
 
-def recorded(result: dict[str, Any], file: Path) -> dict[str, Any]:
-    """Return the result with its plan and the seconds of the command, and write both; what is recorded stays."""
+def recorded(result: dict[str, Any], file: Path, begun: bool) -> dict[str, Any]:
+    """Return the result with its plan and the seconds of the command, and write both; what is recorded stays.
+
+    Of a run that an earlier command has ``begun``, the seconds of this one are not those of the whole: it has none.
+    """
     clock = _clock.get()
     if clock is None or rank() > 0 or result.get("plan", {}).get("time") == clock.record["time"]:
         return result
-    result = {**result, "plan": {**clock.record, "seconds": round(clock.spent, 1)}}
+    took = {} if begun else {"seconds": round(clock.spent, 1)}
+    result = {**result, "plan": {**clock.record, **took}}
     write_json(file, result)
-    log.info("time=%s: %s taken", clock.record["time"], rough(clock.spent))
+    if took:
+        log.info("time=%s: %s taken", clock.record["time"], rough(clock.spent))
     return result
 
 

@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 
 from infer.report.curve import command_at
 from infer.report.decisions import LEVEL
+from infer.report.file_facts import origin_by
 
 SMALL = 0.5
 """A file below this share of the training images' bytes under the same codec leaves room for a larger one."""
@@ -36,9 +37,10 @@ def decision(result: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
 
     Returns:
         ``accuracy``: what is ``lost`` against all images and ``gained`` over random images of the same bytes (0 to 1),
-        each with its interval, ``low`` and ``high``. ``storage`` in bytes: of the ``file``, of the training images'
-        files in their ``folder`` (None where they have none), of the images ``coded`` as the file's; and how many times
-        smaller the file is. ``time``: see :func:`time_to_same_accuracy`. ``advice``: see :func:`advise`.
+        each with its interval, ``low`` and ``high``; whether the students have ``hard_labels``; and ``classes``, see
+        :func:`loss_of_classes`. ``storage`` in bytes: of the ``file``, of the training images' files in their
+        ``folder`` (None where they have none), of the images ``coded`` as the file's; and how many times smaller the
+        file is. ``time``: see :func:`time_to_same_accuracy`. ``advice``: see :func:`advise`.
     """
     lost, gained = (result["evidence"][key] for key in ("loss", "against_random"))
     file, coded, folder = result["bytes"]["file"], result["evidence"]["real_coded"], result["data"]["folder_bytes"]
@@ -48,6 +50,8 @@ def decision(result: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
             "low": lost["low"],
             "high": lost["high"],
             "gained": {"points": gained["points"], "low": gained["low"], "high": gained["high"]},
+            "hard_labels": _has_hard_labels(result),
+            "classes": loss_of_classes(result),
         },
         "storage": {
             "file": file,
@@ -59,6 +63,38 @@ def decision(result: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
         "time": time_to_same_accuracy(result),
     }
     return {**found, "advice": advise(result, found, tolerance)}
+
+
+def loss_of_classes(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Estimate what students lose on about as many images as the file stores, labelled with their classes alone.
+
+    They are those of random images in the learning curve: of the most images that are no more than the file's, else of
+    the fewest. Half widths of the two intervals are added in quadrature.
+
+    Args:
+        result: The content of result.json.
+
+    Returns:
+        The loss ``points`` against all images (-1 to 1), the ends of its interval, ``low`` and ``high``, and the number
+        of ``pictures``; None where the curve has no such students, or those of the file have hard labels themselves.
+    """
+    if _has_hard_labels(result):
+        return None
+    curve, stored = result.get("curve", []), result["evidence"]["privacy"]["naturals"]
+    points = sorted((each for each in curve if each["source"] == "random_hard"), key=lambda each: each["pictures"])
+    if not points:
+        return None
+    real = next(each for each in curve if each["source"] == "real")
+    found = ([each for each in points if each["pictures"] <= stored] or points[:1])[-1]
+    lost = real["accuracy"] - found["accuracy"]
+    below = math.hypot(real["accuracy"] - real["low"], found["high"] - found["accuracy"])
+    above = math.hypot(real["high"] - real["accuracy"], found["accuracy"] - found["low"])
+    return {"points": lost, "low": lost - below, "high": lost + above, "pictures": found["pictures"]}
+
+
+def _has_hard_labels(result: Mapping[str, Any]) -> bool:
+    """Return whether the report's students learn from the classes of images alone; see the pretrained ones."""
+    return bool(result["evidence"].get("hard_labels", result["labels"] == "hard"))
 
 
 def time_to_same_accuracy(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,10 +159,13 @@ def advise(result: Mapping[str, Any], found: Mapping[str, Any], tolerance: float
 
     ``keep``: All images take no more bytes than the file, in their folder or under the file's codec. ``use``: The loss
     is within the tolerance with its whole interval, and the file is better than random images of the same bytes with
-    its whole interval. ``pictures``: The loss is within the tolerance as before; random images are not shown to do
-    worse. ``unsure``: The loss is within the tolerance, its interval is not. ``larger``: The file has less than half of
-    the bytes of all images under its codec, and so has the largest file of the learning curve. ``decline``: None of
-    these.
+    its whole interval. Where random images are not shown to do worse, there are three: ``others``: The method creates
+    its images, so random ones are trained on instead. ``labels``: The file is used for its soft labels, as about as
+    many random images with their classes alone are not shown to be within the tolerance with their whole interval.
+    ``pictures``: The stored images are enough.
+
+    ``unsure``: The loss is within the tolerance, its interval is not. ``larger``: The file has less than half of the
+    bytes of all images under its codec, and so has the largest file of the learning curve. ``decline``: None of these.
 
     Args:
         result: The content of result.json.
@@ -143,9 +182,15 @@ def advise(result: Mapping[str, Any], found: Mapping[str, Any], tolerance: float
     if min(coded, storage["folder"] or coded) <= file:
         return _advice("keep")
     if accuracy["high"] <= tolerance:
-        if accuracy["gained"]["low"] <= 0:
-            return _advice("pictures")
-        return _advice("use", shlex.join(["infer-predict", _student(result), "FOLDER"]))
+        classify = shlex.join(["infer-predict", _student(result), "FOLDER"])
+        if accuracy["gained"]["low"] > 0:
+            return _advice("use", classify)
+        if origin_by(result["method"]) != "real":
+            words = [word for word in _without(result["command"], "method=") if not word.startswith("method.options.")]
+            return _advice("others", shlex.join([*words, "method=random"]))
+        if accuracy["classes"] and accuracy["classes"]["high"] > tolerance:
+            return _advice("labels", classify)
+        return _advice("pictures")
     if accuracy["lost"] <= tolerance:
         seeds = f"students.seeds={2 * reported_rows(result)['distilled']['seeds']}"
         return _advice("unsure", shlex.join([*_without(result["command"], "students.seeds="), seeds]))

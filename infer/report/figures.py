@@ -80,6 +80,7 @@ def class_map(points: Tensor, classes: Tensor, kind: Tensor, naturals: int, comp
                 some = points[(classes == number) & (kind == which)]
                 x, y = some.unbind(dim=1)
                 axes.scatter(x, y, size, color=colour(number), linewidths=0.8, alpha=0.6, marker=marker)
+        axes.use_sticky_edges = False  # those of the contours leave no margin, and cut the dots beside them
         axes.margins(0.03)
         axes.autoscale_view(tight=True)
         axes.set(xticks=[], yticks=[])

@@ -13,7 +13,7 @@ from infer.report.options import ReportOptions
 _BEHIND = 0.05
 """Teachers whose accuracy is lower than a student's by more than this limit what their labels can teach."""
 
-_CHOICES = {"use": "adopt", "unsure": "larger", "larger": "larger"}
+_CHOICES = {"use": "adopt", "labels": "adopt", "unsure": "larger", "larger": "larger"}
 """The verdict by the choice of the advice; of all others it is "decline"."""
 
 

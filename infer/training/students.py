@@ -127,6 +127,12 @@ class FittedStudent(NamedTuple):
     timeline: list[dict[str, float]]
 
 
+def learns_from_classes(context: Context, backbone: str, distilled: DistilledSet) -> bool:
+    """Return whether students of ``distilled`` learn from its images' classes alone, as pretrained ones may."""
+    unmixed = distilled.mixed_views is not None and context.backbone(backbone).is_pretrained
+    return distilled.header.labels == "hard" or unmixed
+
+
 def fit_student(context: Context, student: Student, training_set: TrainingSet, folder: Path | None) -> FittedStudent:
     """Train a student. Checkpoints lie in ``folder``."""
     torch.manual_seed(student.seed)

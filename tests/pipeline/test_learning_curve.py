@@ -18,6 +18,7 @@ from infer.data import read_dataset
 from infer.pipeline import curve
 from infer.pipeline.options import DistillOptions
 from infer.pipeline.run import distill
+from infer.pipeline.run_folder import Run
 from infer.report.curve import interval
 
 OWN = 100 * 10 * 64
@@ -27,7 +28,7 @@ WORDS = [
     *("recipe.student.steps=3", "recipe.student.real_epochs=0", "students.seeds=2"),
     "students.sources=[distilled,random,real]",
 ]
-CURVE = "report.curve=[0.02,0.5,2,3]"
+CURVE = "report.curve=[0.5,2,3]"
 
 
 def composed(*words: str) -> DistillOptions:
@@ -84,12 +85,36 @@ def test_the_points_of_the_runs_own_budget_are_the_rows_of_its_table(made):
             assert (point["low"], point["high"]) == interval(row["accuracies"], 359)
 
 
-def test_budgets_without_a_file_and_those_with_every_picture_are_left_out(made, caplog):
+def test_budgets_with_every_picture_are_left_out(made):
     folder, result = made
-    small, *whole = result["curve_left_out"]
-    assert small == {"budget": round(0.02 * OWN), "reason": "small"}
-    assert whole == [{"budget": 2 * OWN, "reason": "whole"}, {"budget": 3 * OWN, "reason": "whole"}]
+    assert result["curve_left_out"] == [{"budget": 2 * OWN, "reason": "whole"}, {"budget": 3 * OWN, "reason": "whole"}]
     assert not list((folder / "curve" / f"{2 * OWN}bytes").glob("students"))
+
+
+@pytest.mark.parametrize("words", [[], ["budget.choices.labels.share=[0.1,0.25]"]])
+def test_a_budget_without_room_for_a_picture_of_each_class_is_refused_before_anything_is_trained(words, tmp_path):
+    with pytest.raises(UserError) as error:
+        run(f"output={tmp_path}", "report.curve=[0.5,0.02]", *words)
+    assert str(error.value) == (
+        "report.curve=[0.5,0.02]: there is no file of 0.02 times the budget (budget.bytes=1280: at most 0 naturals fit "
+        "beside the header and the labels, fewer than the 10 classes); leave 0.02 out, or change the budget"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_points_that_a_time_may_bring_are_checked_too():
+    options = composed("report.curve=null")
+    assert Run.prepare(options, schema.backbones(options), [0.5]).options == options
+    with pytest.raises(UserError, match=r"^report.curve=\[0.5,0.02\]: there is no file of 0.02 times the budget"):
+        Run.prepare(options, schema.backbones(options), [0.5, 0.02])
+
+
+def test_a_budget_whose_compressed_pictures_turn_out_too_large_is_left_out(tmp_path, caplog):
+    """Before they are compressed it is not certain."""
+    words = ["budget=coded", "budget.quality=100", "ipc=20", "students.seeds=1", "recipe.student.steps=2"]
+    result = run(f"output={tmp_path}", *words, "report.curve=[0.24]")
+    assert result["curve_left_out"] == [{"budget": 3072, "reason": "small"}]
+    assert "the learning curve has no point there" in caplog.text
 
 
 def test_a_finished_run_gets_the_missing_points_alone_and_its_file_stays_bit_for_bit(made, tmp_path):

@@ -10,6 +10,7 @@ import infer
 from infer.cli import schema
 from infer.core.files import find_folder, read_json, read_tensors, write_json
 from infer.core.sources import SOURCES
+from infer.pipeline.records import analysis_digests
 from infer.pipeline.run_folder import Run, is_same_set
 
 TEACHER = {"batch": 64, "optimizer": "nesterov", "lr": 0.1, "weight_decay": 0.0005, "schedule": "one_cycle"}
@@ -146,6 +147,29 @@ def test_an_analysis_of_fewer_students_does_not_stay(run):
     assert first["evidence"]["seeds"] == 1
     assert "evidence" in run("distill", *words, "students.seeds=1", "students.backbones=[convnet_deep]")
     assert "evidence" not in run("distill", *words, "students.seeds=2")
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_report_whose_weights_were_deleted_stays_and_nothing_is_trained_for_it(run, tmp_path, caplog, old):
+    """One of an earlier version lacks the comparison with random images, which one line says."""
+    words = ["ipc=5", "students.sources=[distilled,random,real]", "labels=hard", "students.seeds=1"]
+    first = run("distill", *words, "report.language=en")
+    (page,) = tmp_path.rglob("report.html")
+    if old:
+        del first["evidence"]["against_random"]
+        first["analysis_digests"] = analysis_digests(page.parent, first)
+        write_json(page.parent / "result.json", first)
+    before = page.read_bytes()
+    students = [path.unlink() or path for path in tmp_path.rglob("student.safetensors")]
+    assert run("distill", *words, "report.language=en", "dry_run=true")["state"] == "finished"
+    again = run("distill", *words, "report.language=en")
+    more = run("distill", *words, "report.language=en", "students.sources=[distilled,random,distilled_plain,real]")
+    assert again["evidence"] == more["evidence"] == first["evidence"]
+    assert not any(path.exists() for path in students)
+    assert [row for row in more["students"] if row["source"] != "distilled_plain"] == again["students"]
+    assert len(more["students"]) == 4
+    assert ("lacks the comparison with random images" in caplog.text) == old
+    assert (page.read_bytes() == before) == old  # the new row is on a page of this version
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from infer.cli import schema
 from infer.data import read_folder
+from infer.models.options import BackboneOptions
 from infer.models.pretrained import packaged_weights
 from infer.pipeline import suspects
 from infer.training.context import Context
@@ -149,6 +150,32 @@ def test_features_of_many_maps_are_averaged(channels, tmp_path):
     extractor = suspects.Extractor("wide", context.network("convnet_narrow").eval(), 128, pretrained=False)
     positions = torch.arange(3)
     assert extractor.features(context, positions).shape == (3, 2048)  # of 32 x 16 x 16
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"pretrained": "mine.safetensors"},
+        {"options": {"checkpoint_path": "mine.pth"}},
+        {"options": {"pretrained": True, "pretrained_cfg_overlay": {"file": "mine.pth"}}},
+        {"options": {"pretrained": True, "pretrained_cfg": {"hf_hub_id": "me/mine"}}},
+    ],
+)
+def test_own_weights_do_not_count_as_blind_to_the_labels(weights, tmp_path, monkeypatch, caplog):
+    """They may be of a training with these labels: installed weights, or none, take their place."""
+    own = BackboneOptions("mine", "resnet10t", "full", **weights)
+    context = Context(read_folder(draw(tmp_path, {}), image_size=16), backbones={"mine": own})
+    monkeypatch.setattr(suspects, "packaged_weights", lambda model: None)
+    with caplog.at_level("INFO", "infer"):
+        assert suspects.Extractor.with_weights(context, ["mine", "convnet_narrow", "mine"]) is None
+    line = "report.suspects: the weights of mine may come from these labels; its features are not used"
+    assert [record.message for record in caplog.records].count(line) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"pretrained_cfg_overlay": {"mean": [0.5] * 3, "std": [0.5] * 3}}])
+def test_published_weights_are_blind_to_the_labels(options):
+    assert BackboneOptions("mine", "resnet10t", "full", options, pretrained=True).is_published
+    assert not BackboneOptions("mine", "resnet10t", "full", options).is_published
 
 
 def test_pictures_that_a_run_may_fine_tune_are_compared_by_the_weights_before(config, tmp_path):

@@ -5,13 +5,17 @@ from contextvars import ContextVar
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 import infer
 from infer.core.errors import UserError
+from infer.core.files import write_json
 from infer.pipeline import timed
-from infer.pipeline.costs import choices_of_networks
+from infer.pipeline.costs import Expectation, Speeds, choices_of_networks
 from infer.pipeline.plan import Costs, Point
 from infer.pipeline.timed import planned
+from infer.training.context import Context
+from infer.training.speed import Speed
 
 WORDS = ["experiment=poc", "dataset.image_size=16", "dataset.channels=1", "ipc=8", "labels.proxy_steps=3"]
 WORDS += ["labels.candidates=1", "teachers.margin=-1", "students.sources=[distilled,random,real]"]
@@ -45,31 +49,64 @@ def test_a_run_with_a_time_has_its_plan_and_finds_it_again(run, config, pictures
         assert chosen.seed == 3
         assert len([*tmp_path.rglob("plan.json")]) == 1
 
+    stored = json.loads((folder / "result.json").read_text())
+    write_json(folder / "result.json", {key: value for key, value in stored.items() if key != "plan"})
+    resumed = run("distill", *words)["plan"]  # as if the command had been stopped at its very end
+    assert resumed == {key: value for key, value in plan.items() if key != "seconds"}
+    write_json(folder / "result.json", stored)
+
     plan_file = next(tmp_path.rglob("plan.json"))
     plan_file.write_text(json.dumps({**plan, "settings": {"dataset.image_size": 16}}))
     assert run("distill", *words)["plan"] == plan  # a damaged plan is made again, and comes to the same run
 
 
-@pytest.mark.parametrize(("seconds", "seeds", "points"), [(60, 1, 0), (100, 2, 0), (200, 3, 1), (1000, 10, 1)])
+@pytest.mark.parametrize(("seconds", "seeds", "points"), [(101, 1, 0), (102, 2, 0), (200, 3, 1), (1000, 10, 1)])
 def test_the_first_students_decide_how_many_more_there_are(config, monkeypatch, tmp_path, seconds, seeds, points):
-    """They took 40 s where 20 were expected: more students take 40 s each, and the report 10."""
+    """They took 40 s where 20 were expected: more students take 40 s each, and the report 20 instead of 10.
+
+    The two sets took a second each before; all of the time is filled.
+    """
     now, trained = [0.0], []
+
+    class Sets:
+        def __getitem__(self, source: str) -> None:
+            now[0] += 1
+
     costs = Costs({"start": 3, "report": 10, "suspects": 0}, [10, 10], points=[Point(5, 5)])
     clock = timed._Clock(0.0, seconds, {"stages": {}}, tmp_path / "plan.json", [0.5], 3, costs)
 
     def compare(sets, options, folder, known):
-        trained.append(options.students.seeds)
+        trained.append((options.students.seeds, options.trainer.threads))
         now[0] += 40
         return []
 
     monkeypatch.setattr(timed, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     monkeypatch.setattr(timed, "compare", compare)
     monkeypatch.setattr(timed, "_clock", ContextVar("clock", default=clock))
-    options, _ = timed.compared(SimpleNamespace(), config("distill"), tmp_path, [])
-    assert trained == [1, seeds]
+    monkeypatch.setattr(timed.torch, "get_num_threads", lambda: 16)
+    options = config("distill", "trainer=cpu", "students.sources=[distilled,random,real]")
+    options, _ = timed.compared(Sets(), options, tmp_path, [])
+    assert trained == [(1, 1), (seeds, 1)]  # with the threads that were measured, however many students there are
     assert options.students.seeds == seeds
     assert options.report.curve == ([0.5] if points else None)
     assert json.loads((tmp_path / "plan.json").read_text())["seeds"] == seeds
+
+
+def test_students_of_a_file_are_expected_to_learn_from_its_pictures_and_no_more(config):
+    """A frozen network passes 30 test pictures, and those it learns from: 100, 20 of the file, 10 of half of it."""
+    name = "efficientnet_lite0_linear"
+    words = [f"teachers.backbones=[{name}]", f"students.backbones=[{name}]", "labels=hard", "budget=raw", "trainer=cpu"]
+    options = config("distill", *words, "method=random", "ipc=5", "students.sources=[distilled,random,real]")
+    images = {count: torch.zeros(count, 1, 8, 8, dtype=torch.uint8) for count in (100, 30)}
+    data = infer.Splits.from_arrays(images[100], torch.arange(100) % 4, images[30], torch.arange(30) % 4)
+    speeds = Speeds(8, 1, {name: Speed(100.0, 0.0)}, encoding=0.0, stored=20)
+    costs = Expectation(Context(data, trainer=options.trainer), speeds).of(options, 0.0, [0.5])
+
+    def seconds(pictures: int) -> float:
+        return (30 + pictures) / 3 / 100 + 1.5e-3 * pictures
+
+    assert costs.students == pytest.approx([seconds(100), seconds(20), seconds(20)])
+    assert costs.points[0].students == pytest.approx(2 * seconds(10))  # of the file, and random ones like it
 
 
 def test_too_short_a_time_is_refused_before_anything_is_trained(run, pictures, tmp_path):

@@ -111,23 +111,28 @@ def test_the_brief_is_five_sentences_whose_numbers_are_in_result_json(kind, lang
     assert re.sub(r"<[^>]*>", "", shown) == sentences
 
 
+CHOICES = ("use", "labels", "pictures", "others", "keep", "unsure", "larger", "decline")
+
+
 @pytest.mark.parametrize("language", ["en", "ja"])
-@pytest.mark.parametrize("advice", ["use", "pictures", "keep", "unsure", "larger", "decline"])
+@pytest.mark.parametrize("advice", CHOICES)
 def test_the_brief_and_the_page_give_the_advice_of_the_decision(advice, language, tmp_path):
     result, _ = written("composed", tmp_path, language)
-    decided = {**result["decision"], "advice": {"choice": advice, "command": "infer-predict a b", "bytes": 2000}}
+    classes = {"points": 0.01, "low": -0.02, "high": 0.04, "pictures": 9}
+    decided = {**result["decision"], "accuracy": {**result["decision"]["accuracy"], "classes": classes}}
+    decided["advice"] = {"choice": advice, "command": "infer-predict a b", "bytes": 2000}
     result = {**result, "decision": decided}
     small, texts = inputs("composed").distilled, page_texts(language)
     text = brief.sentences(Wording(language, result, file_facts(result, small)))
     first = texts["brief"][advice].rpartition("}}")[2]
     assert first in text
-    choices = ("use", "pictures", "keep", "unsure", "larger", "decline")
-    others = {texts["brief"][other].rpartition("}}")[2] for other in choices}
+    others = {texts["brief"][other].rpartition("}}")[2] for other in CHOICES}
     assert not [each for each in others - {first} if each in text]
     page.write(result, analysed("composed")[1], small, tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     (head,) = re.findall(r'<section class="verdict.*?<strong>(.*?)</strong>', html, re.S)
-    heads = [each for each in choices if head.endswith(texts["advice"][each].rpartition("}}")[2])]
+    heads = [each for each in CHOICES if head.endswith(texts["advice"][each].rpartition("}}")[2])]
     assert heads == [advice]
     assert '<pre class="setting">infer-predict a b</pre>' in html
+    assert ("selected.csv" in html) == (advice == "pictures")
     reading_pages.assert_numbers_are_those_of(result | {"searched": {"tried": 2, "of": 2}}, html)

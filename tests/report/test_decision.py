@@ -1,5 +1,7 @@
 """The decision: one advice by the first rule that applies, sizes, and the time to the same accuracy."""
 
+import math
+
 import pytest
 
 from infer.report.decision import decision
@@ -21,12 +23,15 @@ def result(low=0.0, high=0.04, gained=0.01, size=100, coded=1000, folder=None, *
         "evidence": {
             "student": "net",
             "real_coded": coded,
+            "privacy": {"naturals": 10},
             "loss": {"points": (low + high) / 2, "low": low, "high": high, "balanced": False},
             "against_random": {"points": gained + 0.02, "low": gained, "high": gained + 0.04},
         },
         "data": {"folder_bytes": folder, "validation": None},
         "bytes": {"file": size, "budget": size},
         "budget": {"by": "bytes"},
+        "method": "infer_plus",
+        "labels": "views",
         "ipc": 4,
         "command": "python distill.py experiment=poc dataset.root='a b' budget.bytes=100",
         **other,
@@ -46,6 +51,67 @@ def test_a_file_within_the_tolerance_and_ahead_of_random_images_is_used():
 @pytest.mark.parametrize("gained", [0.0, -0.001, -0.5])
 def test_where_random_images_do_as_well_the_stored_images_are_enough(gained):
     assert advice(gained=gained) == {"choice": "pictures", "command": None, "bytes": None}
+
+
+def curve_of_classes(**accuracies: float) -> list[dict]:
+    """Points of random images with their classes alone, by the number of images, and all images, of 0.9; ± 0.03."""
+    ends = {"source": "real", "pictures": 90, "accuracy": 0.9, "low": 0.87, "high": 0.93, "budget": None}
+    return [ends] + [
+        {
+            **ends,
+            "source": "random_hard",
+            "pictures": int(name[1:]),
+            "accuracy": mean,
+            "low": mean - 0.04,
+            "budget": 100,
+        }
+        for name, mean in accuracies.items()
+    ]
+
+
+def test_the_stored_images_are_enough_where_as_many_with_their_classes_alone_are_too():
+    """The bound of the loss is 0.9 - 0.905 + hypot(0.03, 0.04) = 0.045, in the tolerance of 0.05."""
+    found = decision(result(gained=0, curve=curve_of_classes(_5=0.5, _9=0.905, _14=0.5)), 0.05)
+    assert found["advice"] == {"choice": "pictures", "command": None, "bytes": None}
+    classes = found["accuracy"]["classes"]
+    assert (classes["points"], classes["high"], classes["pictures"]) == (pytest.approx(-0.005), pytest.approx(0.045), 9)
+    assert classes["low"] == pytest.approx(-0.005 - math.hypot(0.03, 0.93 - 0.905))
+
+
+@pytest.mark.parametrize("points", [{"_9": 0.89, "_14": 0.9}, {"_10": 0.89}, {"_14": 0.89}])
+def test_the_soft_labels_are_needed_where_classes_alone_are_not_shown_to_do(points):
+    found = advice(gained=0, curve=curve_of_classes(**points))
+    assert found == {
+        "choice": "labels",
+        "command": "infer-predict run/students/net-distilled/seed0 FOLDER",
+        "bytes": None,
+    }
+    assert advice(gained=0.01, curve=curve_of_classes(**points))["choice"] == "use"
+
+
+@pytest.mark.parametrize("hard", [{"labels": "hard"}, {"pretrained": True}])
+def test_students_with_hard_labels_are_themselves_those_of_classes_alone(hard):
+    """Pretrained ones learn from the natural images of a file of mixed views, and from their classes."""
+    content = result(gained=0, curve=curve_of_classes(_9=0.5), labels=hard.get("labels", "views"))
+    if "pretrained" in hard:
+        assert decision(content, 0.05)["advice"]["choice"] == "labels"
+        content["evidence"]["hard_labels"] = True
+    found = decision(content, 0.05)
+    assert (found["accuracy"]["hard_labels"], found["accuracy"]["classes"]) == (True, None)
+    assert found["advice"]["choice"] == "pictures"
+
+
+def test_without_students_of_classes_alone_nothing_is_said_of_them():
+    assert decision(result(), 0.05)["accuracy"]["classes"] is None
+    assert advice(gained=0, curve=curve_of_classes())["choice"] == "pictures"
+
+
+@pytest.mark.parametrize("method", ["rded", "sre2l"])
+def test_created_images_are_not_advised_but_random_ones_are(method):
+    command = f"python distill.py method={method} method.options.crops=2 ipc=4"
+    found = advice(gained=0, method=method, command=command)
+    assert found == {"choice": "others", "command": "python distill.py ipc=4 method=random", "bytes": None}
+    assert advice(method=method, command=command)["choice"] == "use"
 
 
 @pytest.mark.parametrize("sizes", [{"coded": 100}, {"coded": 99}, {"folder": 100}, {"folder": 20, "coded": 300}])

@@ -22,10 +22,13 @@ def decision(points, half, file, real, size=10, teacher=0.88, steps=400, **optio
         "bytes": {"file": size, "real": 400, "budget": size},
         "budget": {"by": "bytes"},
         "command": "python distill.py",
+        "method": "infer_plus",
+        "labels": "views",
         "data": {"folder_bytes": 200, "validation": None},
         "evidence": {
             "student": "net",
             "real_coded": 100,
+            "privacy": {"naturals": 8},
             "loss": {"points": points, "low": points - half, "high": points + half, "balanced": False},
             "against_random": {"points": 0.02, "low": 0.01, "high": 0.03},
         },
