@@ -50,6 +50,8 @@ class StudentOptions(OptimiserOptions):
         steps: in place of ``epochs``; None: ``epochs``.
         real_epochs: a student of all real pictures takes at least this number of passes.
         temperature: of teachers and student in the distillation loss.
+        flip_views: a mixed view is its mirror image in half of the steps that take it, with the same label, where
+            pictures may be flipped; long trainings then see as good as twice the views.
     """
 
     batch: Annotated[int, Range(1, 65536)] = 64
@@ -60,6 +62,7 @@ class StudentOptions(OptimiserOptions):
     steps: int | None = None
     real_epochs: Annotated[int, Range(0, 10**6)] = 200
     temperature: Annotated[float, Range(0.01, 1000)] = 30.0
+    flip_views: bool = field(default=False, metadata={"added": "0.2"})
 
     def check_together(self, at: str) -> None:
         """Raise :class:`UserError` unless one of epochs and steps is given."""

@@ -141,7 +141,8 @@ def fit_student(context: Context, student: Student, training_set: TrainingSet, f
     if context.backbone(student.backbone).is_pretrained:  # in few steps, mixed images take it away from what it knows
         training_set, mixing = training_set.unmixed, replace(mixing, kind="none")
     if training_set.final:  # mixed views, or rows without augmentation
-        context = replace(context, augmentation=AugmentOptions(crop=0, flip=False))
+        flipped = student.options.flip_views and training_set.of_views and context.augmentation.flip
+        context = replace(context, augmentation=AugmentOptions(crop=0, flip=flipped))
         mixing = replace(mixing, kind="none")
     task = replace(
         context.task(student.options, student.steps),

@@ -60,6 +60,11 @@ class TrainingSet:
         return TrainingSet(Pictures(source.naturals, source.natural_targets), self.moments, self.classes)
 
     @property
+    def of_views(self) -> bool:
+        """Whether the images are mixed views."""
+        return isinstance(self.source, DistilledSet) and self.source.mixed_views is not None
+
+    @property
     def composed(self) -> int:
         """Number of composed images; they come after the natural ones."""
         source = self.source
