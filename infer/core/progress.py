@@ -100,6 +100,7 @@ def stage(message: str, *args: object) -> None:
     counter = _stage.get([])
     if counter:
         counter[0] += 1
+        counter[1] = max(counter)  # a stage may be decided late
         message = f"[{counter[0]}/{counter[1]}] {message}"
     log.info(message, *args)
 

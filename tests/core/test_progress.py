@@ -82,7 +82,8 @@ def test_the_number_of_stages_can_change_on_the_way(caplog):
         with progress.unnumbered():
             progress.stages_left(5)
         progress.stage("Labelling")
-    assert messages(caplog) == ["[1/9] Choosing", "[2/2] Labelling"]
+        progress.stage("A curve that there was time for")
+    assert messages(caplog) == ["[1/9] Choosing", "[2/2] Labelling", "[3/3] A curve that there was time for"]
 
 
 @pytest.mark.parametrize("terminal", [False, True])
