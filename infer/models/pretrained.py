@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
@@ -19,11 +20,20 @@ from infer.core.paths import user_path
 from infer.models.options import PACKAGES, BackboneOptions
 
 
+def seen_side(side: int) -> int:
+    """Return the side, in pixels, at which pretrained networks see images of ``side``.
+
+    Smaller ones than 64 are enlarged to 128: they would end as a single pixel of features.
+    """
+    return side if side >= 64 else 128
+
+
 class Pretrained(nn.Module):
     """A network of timm that takes images in the data's normalisation and converts them to its own.
 
     The conversion is its fixed first layer, ``images * scale + shift``, so that the network stands among others that
-    share the data's normalisation. Grey images become the three equal channels that the network was trained on.
+    share the data's normalisation. Grey images become the three equal channels that the network was trained on, and
+    small images are enlarged (:func:`seen_side`).
     Training does not change the BatchNorm statistics: those of a few small batches are worse than ImageNet's.
 
     Args:
@@ -51,8 +61,11 @@ class Pretrained(nn.Module):
         return self
 
     def own(self, images: Tensor) -> Tensor:
-        """Convert ``images`` [B, ch, H, W] to the network's own normalisation: [B, 3, H, W]."""
-        return (images * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
+        """Convert ``images`` [B, ch, H, W] to the network's own normalisation and size: [B, 3, H, W]."""
+        own, side = images * self.scale + self.shift, seen_side(images.shape[-1])
+        if side != images.shape[-1]:
+            own = F.interpolate(own, (side, side), mode="bilinear")
+        return own.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits [B, C] of ``images`` [B, ch, H, W]."""

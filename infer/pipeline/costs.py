@@ -12,6 +12,7 @@ import torch
 
 from infer.core.forecast import Piece
 from infer.data import Pictures, Splits
+from infer.models.pretrained import seen_side
 from infer.pipeline.curve import own_budget
 from infer.pipeline.naturals import NaturalsSource
 from infer.pipeline.options import DistillOptions
@@ -183,8 +184,11 @@ class Expectation:
 
     def _suspected(self, options: DistillOptions) -> float:
         """Return the seconds of the search for labels that look wrong: features of all train pictures, and folds."""
-        train, speed = len(self.context.data.train), self.speeds.slowest(options.teachers.backbones)
-        return FORWARD * train * (_SUSPECTS_SIDE / self.speeds.side) ** 2 / speed + _FOLDS * _HEAD * train
+        teachers = options.teachers.backbones
+        train, speed, side = len(self.context.data.train), self.speeds.slowest(teachers), self.speeds.side
+        if any(self.context.backbone(name).is_pretrained for name in teachers):
+            side = seen_side(side)
+        return FORWARD * train * (_SUSPECTS_SIDE / side) ** 2 / speed + _FOLDS * _HEAD * train
 
     def _analysed(self, options: DistillOptions) -> float:
         """Return the seconds of the report for the students of one seed."""

@@ -43,19 +43,19 @@ def small(file: str, **more: bool) -> BackboneOptions:
     return BackboneOptions("small", "resnet10t", pretrained=file, **more)
 
 
-def pictures(channels: int = 3) -> torch.Tensor:
+def pictures(channels: int = 3, side: int = 40) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(256, (5, channels, 40, 40), generator=generator, dtype=torch.uint8)
+    return torch.randint(256, (5, channels, side, side), generator=generator, dtype=torch.uint8)
 
 
-def by_timm(file: str, images: torch.Tensor) -> torch.Tensor:
-    """The logits of timm's own network, fed as timm says."""
+def by_timm(file: str, images: torch.Tensor, side: int = 128) -> torch.Tensor:
+    """The logits of timm's own network, fed as timm says, of images enlarged to ``side``."""
     import timm
 
     network = timm.create_model("resnet10t", pretrained=True, pretrained_cfg_overlay={"file": file})
     mean, std = (torch.tensor(network.pretrained_cfg[key]).view(-1, 1, 1) for key in ("mean", "std"))
     with torch.no_grad():
-        return network.eval()((images / 255 - mean) / std)
+        return network.eval()(nn.functional.interpolate((images / 255 - mean) / std, (side, side), mode="bilinear"))
 
 
 def test_a_pretrained_network_of_the_datas_normalisation_gives_the_logits_of_timms_in_its_own(file):
@@ -64,6 +64,12 @@ def test_a_pretrained_network_of_the_datas_normalisation_gives_the_logits_of_tim
     torch.testing.assert_close(student(pictures()), expected, rtol=1e-4, atol=1e-4)
     student.mean.zero_()  # in another normalisation than it was told
     assert not torch.allclose(student(pictures()), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_pictures_from_64_pixels_on_keep_their_size(file):
+    student = PixelClassifier(frozen(build(small(file), 1000, 3, 64, MOMENTS)), *MOMENTS)
+    images = pictures(side=64)
+    torch.testing.assert_close(student(images), by_timm(file, images, side=64), rtol=1e-4, atol=1e-4)
 
 
 def test_a_grey_picture_gives_the_logits_of_its_copy_in_colour(file):
