@@ -18,6 +18,8 @@ from infer.pipeline.naturals import NaturalsSource
 from infer.pipeline.options import DistillOptions
 from infer.pipeline.pieces import LABELS, point_pieces, set_stages, student_pieces, teacher_pieces, try_pieces
 from infer.pipeline.plan import Costs, Point, side_by_side
+from infer.pipeline.suspects import CHECKED, side_of
+from infer.report.inputs import MOST
 from infer.training.context import Context
 from infer.training.jobs import threads_of_each
 from infer.training.speed import FORWARD, Speed, at_size, speed_of
@@ -32,12 +34,11 @@ _ENCODINGS = 2.5
 """Times that the pictures of a set are compressed until as many as fit are found; large sheets take less than few."""
 
 PAGE, _MAP, _PASSES, _OF_STUDENTS = 4.0, 8.0, 8, 2.5
-"""A report: the seconds of its page and of its class map, and its passes of a network over all pictures: of the
+"""A report: the seconds of its page and of its class map, and its passes of a network over its pictures: of the
 analysis, and of the students of each seed."""
 
-_SUSPECTS_SIDE, _FOLDS = 128, 2
-"""Labels that look wrong are looked for in the features of pictures of this size; the folds take as long as so many
-last layers."""
+_FOLDS = 2
+"""The folds of labels that look wrong take as long as so many last layers."""
 
 _SAMPLE = 64
 """Pictures of a measurement."""
@@ -178,23 +179,27 @@ class Expectation:
 
     def _reported(self, options: DistillOptions) -> float:
         """Return the seconds of the report: its page and its analysis."""
-        train, test = len(self.context.data.train), len(self.context.data.test)
         speed = self.speeds.slowest([*options.teachers.backbones, options.students.backbones[0]])
-        return PAGE + _MAP + FORWARD * _PASSES * (train + test) / speed
+        return PAGE + _MAP + FORWARD * _PASSES * self._looked_at / speed
 
     def _suspected(self, options: DistillOptions) -> float:
         """Return the seconds of the search for labels that look wrong: features of all train pictures, and folds."""
         teachers = options.teachers.backbones
-        train, speed, side = len(self.context.data.train), self.speeds.slowest(teachers), self.speeds.side
+        checked, speed, side = len(self.context.data.train), self.speeds.slowest(teachers), self.speeds.side
         if any(self.context.backbone(name).is_pretrained for name in teachers):
             side = seen_side(side)
-        return FORWARD * train * (_SUSPECTS_SIDE / side) ** 2 / speed + _FOLDS * _HEAD * train
+        own, checked = side_of(checked), min(checked, CHECKED)
+        return FORWARD * checked * (own / side) ** 2 / speed + _FOLDS * _HEAD * checked
+
+    @property
+    def _looked_at(self) -> int:
+        """Train and test pictures that a report's analysis looks at."""
+        return sum(min(len(part), MOST) for part in (self.context.data.train, self.context.data.test))
 
     def _analysed(self, options: DistillOptions) -> float:
         """Return the seconds of the report for the students of one seed."""
-        pictures = len(self.context.data.train) + len(self.context.data.test)
         passes = FORWARD * _OF_STUDENTS if options.report.language else 0.0
-        return passes * pictures / self.speeds.slowest(options.students.backbones[:1])
+        return passes * self._looked_at / self.speeds.slowest(options.students.backbones[:1])
 
     def _selected(self, options: DistillOptions) -> float:
         """Return the seconds of the choice among all train pictures by the proxy model and the teachers."""

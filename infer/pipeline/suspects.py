@@ -34,7 +34,7 @@ log = logging.getLogger("infer")
 FEATURES = "features"
 """The title of computing the features."""
 
-_CHECKED = 50_000
+CHECKED = 50_000
 """Pictures that are checked at most, drawn at random."""
 
 _FEW, _SIDE, _SMALLER_SIDE = 10_000, 128, 64
@@ -53,6 +53,11 @@ _SHOWN = 24
 _BATCH = 64
 
 _COLUMNS = ("path", "class", "looks_like", "probability_of_class", "probability_of_other", "rank")
+
+
+def side_of(pictures: int) -> int:
+    """Return the side, in pixels, at which an ImageNet network of the extra ``weights`` gets so many pictures."""
+    return _SIDE if pictures <= _FEW else _SMALLER_SIDE
 
 
 class Extractor(NamedTuple):
@@ -92,7 +97,7 @@ class Extractor(NamedTuple):
             return None
         side = context.data.side
         if chosen.model in PACKAGES:  # which take any size
-            side = _SIDE if len(context.data.train) <= _FEW else _SMALLER_SIDE
+            side = side_of(len(context.data.train))
         return cls(chosen.model, frozen(context.network(chosen)), side, pretrained=True)
 
     def features(self, context: Context, positions: Tensor) -> Tensor:
@@ -148,7 +153,7 @@ def thumbnails(data: Splits, result: Mapping[str, Any]) -> Tensor | None:
 def _found(context: Context, extractor: Extractor, path: Path, root: str | None) -> dict[str, Any]:
     """Find the suspects, list them in the file ``path``, and return what result.json and the report say of them."""
     data = context.data
-    positions = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))[:_CHECKED].sort().values
+    positions = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))[:CHECKED].sort().values
     part = data.train.part(positions)
     groups = known_duplicates(part)
     separate = torch.arange(len(part)) if groups is None else groups

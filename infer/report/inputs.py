@@ -14,7 +14,9 @@ from infer.core import codec, ufc
 from infer.data import Pictures, Splits, Streamed
 from infer.distilled import DistilledSet
 
-_MOST = 2000  # images per sample: distances between all pairs are computed
+MOST = 2000
+"""Images of a sample: distances between all pairs are computed."""
+
 _BATCH = 500
 
 
@@ -110,15 +112,15 @@ class AnalysisInputs:
 
 def _sample(images: Pictures | Streamed) -> Samples:
     """Draw at most 2,000 images in random order, regardless of class."""
-    return Samples(*images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:_MOST]])
+    return Samples(*images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:MOST]])
 
 
-def stored_samples(distilled: DistilledSet, most: int = _MOST) -> Samples:
+def stored_samples(distilled: DistilledSet, most: int = MOST) -> Samples:
     """Return at most ``most`` stored natural images of a set."""
     return Samples(distilled.naturals, distilled.natural_targets).first(most)
 
 
-def composed_samples(distilled: DistilledSet, most: int = _MOST) -> Samples:
+def composed_samples(distilled: DistilledSet, most: int = MOST) -> Samples:
     """Return at most ``most`` of the images that a set composes.
 
     Args:

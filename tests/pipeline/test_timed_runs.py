@@ -109,6 +109,20 @@ def test_students_of_a_file_are_expected_to_learn_from_its_pictures_and_no_more(
     assert costs.points[0].students == pytest.approx(2 * seconds(10))  # of the file, and random ones like it
 
 
+@pytest.mark.parametrize(("train", "looked_at", "checked", "area"), [(1500, 1530, 1500, 1), (60_000, 2030, 50_000, 4)])
+def test_a_report_looks_at_2000_pictures_and_suspects_are_among_50000(config, train, looked_at, checked, area):
+    """A network sees pictures of 32 pixels at 128. For suspects it sees more than 10,000 at 64, a quarter of that."""
+    name = "efficientnet_lite0_linear"
+    words = [f"teachers.backbones=[{name}]", f"students.backbones=[{name}]", "labels=hard", "trainer=cpu"]
+    options = config("distill", *words, "method=random", "report.language=en", "report.suspects=true")
+    images = {count: torch.zeros(1, 1, 32, 32, dtype=torch.uint8).expand(count, -1, -1, -1) for count in (train, 30)}
+    data = infer.Splits.from_arrays(images[train], torch.arange(train) % 4, images[30], torch.arange(30) % 4)
+    speeds = Speeds(32, 1, {name: Speed(100.0, 0.0)}, encoding=0.0, stored=20)
+    stages = Expectation(Context(data, trainer=options.trainer), speeds).of(options, 0.0, []).stages
+    assert stages["report"] == pytest.approx(12 + 8 * looked_at / 3 / 100)
+    assert stages["suspects"] == pytest.approx(checked / area / 3 / 100 + 2 * 1.5e-3 * checked)
+
+
 def test_too_short_a_time_is_refused_before_anything_is_trained(run, pictures, tmp_path):
     words = [*WORDS, *NOW, f"dataset.root={pictures}", "time=0.1s"]
     with pytest.raises(
