@@ -59,7 +59,7 @@ def loader(dataset: Any, draw: Callable[[int], Tensor], steps: int, streams: boo
         dataset,
         sampler=StepSampler(draw, steps),
         batch_size=None,
-        num_workers=min(os.cpu_count() or 1, 16) if streams else 0,
+        num_workers=min(len(os.sched_getaffinity(0)), 16) if streams else 0,  # cores that the process may use
         pin_memory=streams and torch.cuda.is_available(),
     )
 
