@@ -11,6 +11,7 @@ from itertools import chain
 import torch
 
 from infer.core.forecast import Piece
+from infer.core.sources import REPORTED
 from infer.data import Pictures, Splits
 from infer.models.pretrained import seen_side
 from infer.pipeline.curve import own_budget
@@ -33,9 +34,8 @@ _HEAD = 1.5e-3
 _ENCODINGS = 2.5
 """Times that the pictures of a set are compressed until as many as fit are found; large sheets take less than few."""
 
-PAGE, _MAP, _PASSES, _OF_STUDENTS = 4.0, 8.0, 8, 2.5
-"""A report: the seconds of its page and of its class map, and its passes of a network over its pictures: of the
-analysis, and of the students of each seed."""
+PAGE, _MAP, _PASSES = 4.0, 8.0, 10
+"""A report: the seconds of its page and of its class map, and its passes of a network over its pictures."""
 
 _FOLDS = 2
 """The folds of labels that look wrong take as long as so many last layers."""
@@ -198,8 +198,9 @@ class Expectation:
 
     def _analysed(self, options: DistillOptions) -> float:
         """Return the seconds of the report for the students of one seed."""
-        passes = FORWARD * _OF_STUDENTS if options.report.language else 0.0
-        return passes * self._looked_at / self.speeds.slowest(options.students.backbones[:1])
+        passes = FORWARD * len(REPORTED) if options.report.language else 0.0
+        pictures = min(len(self.context.data.test), MOST)
+        return passes * pictures / self.speeds.slowest(options.students.backbones[:1])
 
     def _selected(self, options: DistillOptions) -> float:
         """Return the seconds of the choice among all train pictures by the proxy model and the teachers."""

@@ -104,4 +104,4 @@ def privacy(inputs: AnalysisInputs, space: FeatureSpace) -> dict[str, Any]:
 
 def _losses(inputs: AnalysisInputs, source: str, samples: Samples) -> Tensor:
     """Compute the losses of the first student of a source: float32 [N]."""
-    return F.cross_entropy(inputs.logits(source, samples.images)[0], samples.targets, reduction="none")
+    return F.cross_entropy(inputs.logits(source, samples.images, count=1)[0], samples.targets, reduction="none")

@@ -81,18 +81,19 @@ class AnalysisInputs:
         return {source: self.logits(source, self.test.images) for source in self.students}
 
     @torch.no_grad()
-    def logits(self, source: str, images: Tensor) -> Tensor:
-        """Compute the logits of every student of a source.
+    def logits(self, source: str, images: Tensor, count: int | None = None) -> Tensor:
+        """Compute the logits of the students of a source.
 
         Args:
             source: The source of the students.
             images: uint8 [N, ch, H, W].
+            count: Number of students S; None: all.
 
         Returns:
             float32 [S, N, C], on the CPU.
         """
         batches = self.batches(images)
-        students = self.students[source]
+        students = self.students[source][:count]
         return torch.stack([torch.cat([student(some).float().cpu() for some in batches]) for student in students])
 
     def batches(self, images: Tensor) -> list[Tensor]:

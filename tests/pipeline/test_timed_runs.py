@@ -118,8 +118,10 @@ def test_a_report_looks_at_2000_pictures_and_suspects_are_among_50000(config, tr
     images = {count: torch.zeros(1, 1, 32, 32, dtype=torch.uint8).expand(count, -1, -1, -1) for count in (train, 30)}
     data = infer.Splits.from_arrays(images[train], torch.arange(train) % 4, images[30], torch.arange(30) % 4)
     speeds = Speeds(32, 1, {name: Speed(100.0, 0.0)}, encoding=0.0, stored=20)
-    stages = Expectation(Context(data, trainer=options.trainer), speeds).of(options, 0.0, []).stages
-    assert stages["report"] == pytest.approx(12 + 8 * looked_at / 3 / 100)
+    costs = Expectation(Context(data, trainer=options.trainer), speeds).of(options, 0.0, [])
+    stages = costs.stages
+    assert stages["report"] == pytest.approx(12 + 10 * looked_at / 3 / 100)
+    assert costs.analysed == pytest.approx(3 * 30 / 3 / 100)  # the students of three sources, on the test pictures
     assert stages["suspects"] == pytest.approx(checked / area / 3 / 100 + 2 * 1.5e-3 * checked)
 
 

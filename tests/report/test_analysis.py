@@ -181,6 +181,15 @@ def test_the_attack_is_on_stored_images_and_test_images_under_the_same_codec():
     assert torch.equal(raw.compressed(raw.test).images, raw.test.images)
 
 
+def test_the_attack_asks_the_first_student_alone():
+    given = inputs(seeds=2)
+    seen = []
+    for each in given.students["distilled"]:
+        each.register_forward_hook(lambda module, *_: seen.append(module))
+    privacy(given, FeatureSpace(given))
+    assert set(seen) == {given.students["distilled"][0]}
+
+
 def test_the_class_map_has_all_kinds_in_one_plane():
     arrays = analyse(inputs())[1]
     counts = arrays.kind.bincount(minlength=len(KINDS)).tolist()
