@@ -112,7 +112,9 @@ class Expectation:
             "teachers": side_by_side(teachers, min(self.jobs, max(1, len(teachers)))),
             "set": own + sum(labels) + self._encoded(1 + settings.uses_proxy + baselines),
             "report": self._reported(options) if options.report.language else 0.0,
-            "suspects": self._suspected(options) if options.report.suspects else 0.0,
+            "suspects": _of_suspects(self.context, self.speeds, options.teachers.backbones)
+            if options.report.suspects
+            else 0.0,
         }
         choice = self._alone(try_pieces(one, data)) + self._selected(options) + self._encoded(1 + settings.uses_proxy)
         return Costs(stages, students, choice, [*self._points(one, curve)], self.jobs, self._analysed(options))
@@ -180,21 +182,7 @@ class Expectation:
     def _reported(self, options: DistillOptions) -> float:
         """Return the seconds of the report: its page and its analysis."""
         speed = self.speeds.slowest([*options.teachers.backbones, options.students.backbones[0]])
-        return PAGE + _MAP + FORWARD * _PASSES * self._looked_at / speed
-
-    def _suspected(self, options: DistillOptions) -> float:
-        """Return the seconds of the search for labels that look wrong: features of all train pictures, and folds."""
-        teachers = options.teachers.backbones
-        checked, speed, side = len(self.context.data.train), self.speeds.slowest(teachers), self.speeds.side
-        if any(self.context.backbone(name).is_pretrained for name in teachers):
-            side = seen_side(side)
-        own, checked = side_of(checked), min(checked, CHECKED)
-        return FORWARD * checked * (own / side) ** 2 / speed + _FOLDS * _HEAD * checked
-
-    @property
-    def _looked_at(self) -> int:
-        """Train and test pictures that a report's analysis looks at."""
-        return sum(min(len(part), MOST) for part in (self.context.data.train, self.context.data.test))
+        return PAGE + _MAP + FORWARD * _PASSES * _looked_at(self.context.data) / speed
 
     def _analysed(self, options: DistillOptions) -> float:
         """Return the seconds of the report for the students of one seed."""
@@ -225,3 +213,17 @@ def choices_of_networks(
     found = [([*teachers], [*students]), *(([*teachers[:count]], first) for count in range(len(teachers), 0, -1))]
     found += [(first, first)] if is_frozen(students[0]) else []
     return [each for at, each in enumerate(found) if each not in found[:at]]
+
+
+def _looked_at(data: Splits) -> int:
+    """Return how many train and test pictures a report's analysis looks at."""
+    return sum(min(len(part), MOST) for part in (data.train, data.test))
+
+
+def _of_suspects(context: Context, speeds: Speeds, teachers: Sequence[str]) -> float:
+    """Return the seconds of the search for labels that look wrong: features of the checked pictures, and folds."""
+    pictures, side = len(context.data.train), speeds.side
+    if any(context.backbone(name).is_pretrained for name in teachers):
+        side = seen_side(side)
+    checked = min(pictures, CHECKED)
+    return FORWARD * checked * (side_of(pictures) / side) ** 2 / speeds.slowest(teachers) + _FOLDS * _HEAD * checked
