@@ -70,13 +70,13 @@ def parts(cifar10: Path, folder: Path) -> dict[str, Part]:
     root = f"dataset.root={cifar10.resolve()}"
     side = ["benchmarks/jobs.py", "--trainer", "gpu", "--jobs", "4", "--turns", "1", root, *SMALL]
     return {
-        "step": _writing(60, [*resnet, "teacher", "--compile", "graph"], folder / "step.json"),
-        "distillation": _writing(50, serial, folder / "distillation.json"),
-        "job": _run(250, ["dataset=cifar10", root, *JOB], folder / "job"),
-        "side by side": _writing(50, side, folder / "jobs.json"),
-        "compile=null": _writing(40, resnet, folder / "null.json"),
+        "step": _writing(50, [*resnet, "teacher", "--compile", "graph"], folder / "step.json"),
+        "distillation": _writing(45, serial, folder / "distillation.json"),
+        "job": _run(210, ["dataset=cifar10", root, *JOB], folder / "job"),
+        "side by side": _writing(45, side, folder / "jobs.json"),
+        "compile=null": _writing(25, resnet, folder / "null.json"),
         **{
-            f"compile={mode}": _writing(60, [*resnet, "--compile", mode], folder / f"{mode}.json")
+            f"compile={mode}": _writing(45, [*resnet, "--compile", mode], folder / f"{mode}.json")
             for mode in ("reduce-overhead", "default")
         },
     }
