@@ -72,11 +72,11 @@ def parts(cifar10: Path, folder: Path) -> dict[str, Part]:
     return {
         "step": _writing(50, [*resnet, "teacher", "--compile", "graph"], folder / "step.json"),
         "distillation": _writing(45, serial, folder / "distillation.json"),
-        "job": _run(210, ["dataset=cifar10", root, *JOB], folder / "job"),
+        "job": _run(240, ["dataset=cifar10", root, *JOB], folder / "job"),
         "side by side": _writing(45, side, folder / "jobs.json"),
         "compile=null": _writing(25, resnet, folder / "null.json"),
         **{
-            f"compile={mode}": _writing(45, [*resnet, "--compile", mode], folder / f"{mode}.json")
+            f"compile={mode}": _writing(30, [*resnet, "--compile", mode], folder / f"{mode}.json")
             for mode in ("reduce-overhead", "default")
         },
     }
