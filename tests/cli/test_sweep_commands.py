@@ -207,7 +207,7 @@ def test_concurrent_jobs_share_one_teacher(command, tmp_path):
     words = ["sweep=seeds", "hydra.sweeper.params.seed='0,1'", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     done = command("distill.py", f"output={tmp_path}", *TINY, *SHORT, "ipc=3", *words)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Training teacher convnet_narrow") == 1
+    assert done.stdout.count("Training teacher convnet_narrow (") == 1
     assert "job 2 of 2 done" in done.stdout
     assert [row["students"] for row in table(tmp_path)] == ["2", "2"]
     results = [json.loads((file.parent / "result.json").read_text()) for file in files(tmp_path)]

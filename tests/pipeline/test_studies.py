@@ -32,7 +32,7 @@ def test_two_processes_work_on_one_study_and_one_may_be_killed(command, start, t
     os.kill(one.pid, signal.SIGKILL)
     output, _ = two.communicate()
     assert two.returncode == 0, output
-    training = "Training teacher convnet_narrow"
+    training = "Training teacher convnet_narrow ("
     assert "".join(before).count(training) + output.count(training) == 1  # they share it
     assert output.count("the recipe as it is") >= 1
 

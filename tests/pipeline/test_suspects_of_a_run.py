@@ -131,7 +131,7 @@ def test_a_clean_set_has_an_empty_list_and_the_page_says_so(run, tmp_path, netwo
 
 def test_digits_have_no_files_and_a_list_without_a_report(run, tmp_path, monkeypatch):
     monkeypatch.setattr(suspects, "packaged_weights", lambda model: None)
-    monkeypatch.setattr(suspects, "_CHECKED", 300)
+    monkeypatch.setattr(suspects, "CHECKED", 300)
     result = run("distill", "ipc=10", "students.sources=[distilled]", "report.suspects=true", "students.seeds=1")
     found = result["suspects"]
     assert (found["checked"], found["train"]) == (300, sum(result["train_pictures"]))

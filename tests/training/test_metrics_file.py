@@ -4,6 +4,7 @@ import csv
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,36 +57,46 @@ def test_the_file_has_every_step_of_every_stage_once(unbroken):
     assert not list(unbroken.glob(".*.tmp"))
 
 
-def killed(folder: Path, point: int) -> int:
-    """Run everything in a process that kills itself at its ``point``-th write, half of them before it is visible."""
+def everything_until(folder: Path, point: int) -> None:
+    """Run everything in this process, which kills itself at its ``point``-th half write."""
+    count, replace = 0, Path.replace
 
-    def run() -> None:
-        count, replace = 0, Path.replace
+    def counted(self: Path, target: Path) -> Path:
+        nonlocal count
+        count += 1
+        if 2 * count - 1 == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done = replace(self, target)
+        if 2 * count == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
 
-        def counted(self: Path, target: Path) -> Path:
-            nonlocal count
-            count += 1
-            if 2 * count - 1 == point:
-                os.kill(os.getpid(), signal.SIGKILL)
-            done = replace(self, target)
-            if 2 * count == point:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return done
+    Path.replace = counted
+    torch.set_num_threads(1)
+    everything(folder)
 
-        Path.replace = counted
-        torch.set_num_threads(1)
-        everything(folder)
 
-    process = multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    process.join()
-    return process.exitcode
+@pytest.fixture(scope="module")
+def killed() -> Callable[[Path, int], int]:
+    """How a process of :func:`everything_until` ends. A server forks it: this one may have threads of other tests."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["pytest", "infer.models.compensator", "infer.training.fit", "infer.training.metrics_file"]
+    )
+
+    def run(folder: Path, point: int) -> int:
+        process = context.Process(target=everything_until, args=(folder, point))
+        process.start()
+        process.join()
+        return process.exitcode
+
+    return run
 
 
 @pytest.mark.parametrize(
     "points", [(1, 2), (3, 40), (44, 45), (81, 82), (85, 86), (90, 43, 87), (124, 61, 3), (167, 168)]
 )
-def test_a_run_that_is_killed_between_any_two_writes_ends_with_the_same_file(tmp_path, unbroken, points):
+def test_a_run_that_is_killed_between_any_two_writes_ends_with_the_same_file(tmp_path, unbroken, killed, points):
     """A stage writes 20 times metrics and checkpoint in turn, and once at its end; a point is half a write."""
     (tmp_path / "metrics.csv").write_text(EARLIER)
     for point in points:

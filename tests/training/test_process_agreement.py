@@ -202,7 +202,7 @@ def test_two_launched_jobs_train_a_teacher_once(tmp_path):
     ]
     said = [process.communicate(timeout=240)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], said
-    assert "".join(said).count("Training teacher convnet_narrow") == 1
+    assert "".join(said).count("Training teacher convnet_narrow (") == 1
     assert len(list(Path(tmp_path).rglob("teacher.safetensors"))) == 1
 
 
