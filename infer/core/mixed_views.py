@@ -1,7 +1,7 @@
 """Mixed views: augmented and mixed images that a seed reproduces, so that a file stores only their labels.
 
 A mixed view is made of two images of a pool. Each is cropped and flipped, and the two are mixed by CutMix or mixup. All
-random numbers follow from one seed. The file stores the teachers' label of the result, one byte per class, as FKD
+random numbers follow from one seed. The file stores the teachers' label of the result, some bits per class, as FKD
 (Shen & Xing, "A Fast Knowledge Distillation Framework for Visual Recognition", ECCV 2022) does for augmented images.
 A view may be chosen among several candidates; the file then also stores the number of the chosen one in a few bits.
 
@@ -12,9 +12,9 @@ half of the images before they are cropped. It takes no bytes either.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -73,7 +73,10 @@ class MixedViews:
         mixing: ``"cutmix"``, ``"mixup"`` or ``"none"``.
         candidates: number of candidates per view, 1 to 256.
         smooth_noise: number of smooth noise images, 0 to 256; 0 turns the noise off.
-        label_bits: bits that a file takes for each class of a label.
+        label_bits: bits of each class of a label: 2, 4 or 8.
+        label_coding: how a file has the labels: see :class:`infer.core.label_code.LabelCode`.
+        drawn: number of views that the seed draws, of which the first ``count`` are these; None: ``count``. The views
+            that a file has labels of are the same, however many fit.
     """
 
     count: Annotated[StrictInt, Field(ge=1, le=2**40)]
@@ -85,7 +88,9 @@ class MixedViews:
     mixing: Annotated[str, Field(pattern="^(cutmix|mixup|none)$")]
     candidates: Annotated[StrictInt, Field(ge=1, le=256)] = 1
     smooth_noise: Annotated[StrictInt, Field(ge=0, le=MOST_SMOOTH_NOISE, validation_alias="compensators")] = 0
-    label_bits: Annotated[StrictInt, Field(ge=4, le=8, multiple_of=4)] = 8
+    label_bits: Literal[2, 4, 8] = 8
+    label_coding: Annotated[str, Field(pattern="^(none|lzma)$")] = "none"
+    drawn: Annotated[StrictInt, Field(ge=1, le=2**40)] | None = None
 
     @classmethod
     def from_header(cls, content: Mapping[str, Any]) -> MixedViews:
@@ -100,10 +105,16 @@ class MixedViews:
 
     @property
     def header(self) -> dict[str, Any]:
-        """Entry ``views`` of a file's header; no ``compensators`` is no smooth noise, and no ``label_bits`` 8."""
-        content = asdict(self)
-        noise, bits = content.pop("smooth_noise"), content.pop("label_bits")
-        return content | ({"compensators": noise} if noise else {}) | ({"label_bits": bits} if bits != 8 else {})
+        """Entry ``views`` of a file's header, which has what version 0.2 added only where it is not the default."""
+        added = {"smooth_noise": "compensators", "label_bits": "label_bits", "label_coding": "label_coding"}
+        content = {key: value for key, value in asdict(self).items() if key not in (*added, "drawn")}
+        content |= {name: getattr(self, key) for key, name in added.items() if getattr(self, key) != _DEFAULTS[key]}
+        return content if self.drawn in (None, self.count) else content | {"drawn": self.drawn}
+
+    @property
+    def all_candidates(self) -> int:
+        """Candidates that the seed draws."""
+        return (self.drawn or self.count) * self.candidates
 
     def draws(self, choices: Tensor | None = None) -> ViewDraws:
         """Return the random numbers of all views.
@@ -113,9 +124,9 @@ class MixedViews:
         """
         numbers = np.arange(self.count)
         if choices is not None:
-            numbers += self.count * choices.cpu().numpy()
+            numbers += (self.drawn or self.count) * choices.cpu().numpy()
         order = np.argsort(numbers, kind="stable")
-        starts = range(0, self.count * self.candidates, max(_BLOCK, self.pool))
+        starts = range(0, self.all_candidates, max(_BLOCK, self.pool))
         parts = np.split(order, np.searchsorted(numbers[order], starts[1:]))
         drawn = ViewDraws(*(torch.empty(self.count, *part.shape[1:], dtype=part.dtype) for part in self._block(0, 0)))
         for start, part in zip(starts, parts, strict=True):
@@ -132,7 +143,7 @@ class MixedViews:
         stream has orders of the whole pool, one after another, for the first images; then the augmentations of the
         first images, those of the second images, and the rest.
         """
-        count, each = self.count * self.candidates, DRAWS + bool(self.smooth_noise)
+        count, each = self.all_candidates, DRAWS + bool(self.smooth_noise)
         passes, first_pass, last_pass = -(-count // self.pool), start // self.pool, -(-stop // self.pool)
         orders = _uniform(self.seed, first_pass * self.pool, last_pass - first_pass, self.pool)
         first = np.argsort(orders, axis=1, kind="stable").reshape(-1)[start - first_pass * self.pool :][: stop - start]
@@ -178,6 +189,7 @@ class MixedViews:
 
 
 _FROM_HEADER = TypeAdapter(MixedViews)
+_DEFAULTS = {each.name: each.default for each in fields(MixedViews)}
 
 
 @lru_cache(maxsize=2)
@@ -202,65 +214,3 @@ def _uniform(key: int, position: int, *shape: int) -> np.ndarray:
     stream = np.random.Philox(key=key, counter=position // 4)  # a step of the counter gives four numbers
     stream.random_raw(position % 4, output=False)
     return (stream.random_raw(shape) >> np.uint64(11)) * 2.0**-53
-
-
-def quantise_labels(labels: Tensor, bits: int = 8) -> Tensor:
-    """Quantise probabilities to whole shares of the largest entry of each label.
-
-    Args:
-        labels: probabilities, float [V, C].
-        bits: bits of an entry: the largest becomes ``2**bits - 1``.
-
-    Returns:
-        The stored labels, uint8 [V, C].
-    """
-    return (labels * ((2**bits - 1) / labels.amax(dim=1, keepdim=True))).round().to(torch.uint8)
-
-
-def dequantise_labels(stored: Tensor) -> Tensor:
-    """Return probabilities float32 [V, C] that sum to one from the stored labels, uint8 [V, C]."""
-    shares = stored.float()
-    return shares / shares.sum(dim=1, keepdim=True)
-
-
-def pack_labels(labels: Tensor, bits: int) -> Tensor:
-    """Return the labels uint8 [V, C] of :func:`quantise_labels` as a file has them: of 4 bits, two entries a byte."""
-    return labels if bits == 8 else _packed(labels.long().flatten(), bits)
-
-
-def unpack_labels(stored: Tensor, count: int, classes: int, bits: int) -> Tensor:
-    """Return the labels, uint8 [V, C], of ``count`` views from the tensor of :func:`pack_labels`."""
-    return stored if bits == 8 else _unpacked(stored, bits)[: count * classes].view(count, classes).to(torch.uint8)
-
-
-def label_bytes(views: int, classes: int, bits: int, candidates: int) -> int:
-    """Return the bytes that a file takes for the labels of ``views`` mixed views and their choices."""
-    return -(-views * classes * bits // 8) + -(-views * choice_bits(candidates) // 8)
-
-
-def choice_bits(candidates: int) -> int:
-    """Return the bits that store a choice among 1 to 256 ``candidates``: 0, 1, 2, 4 or 8, so that they fill bytes."""
-    return next(size for size in (0, 1, 2, 4, 8) if candidates <= 2**size)
-
-
-def pack_choices(choices: Tensor, candidates: int) -> Tensor:
-    """Pack choices, int64 [V], among 2 to 256 ``candidates`` into bytes, uint8 [ceil(V * bits / 8)]."""
-    return _packed(choices, choice_bits(candidates))
-
-
-def unpack_choices(packed: Tensor, count: int, candidates: int) -> Tensor:
-    """Return the first ``count`` choices, int64 [V], from the bytes of :func:`pack_choices`."""
-    return _unpacked(packed, choice_bits(candidates))[:count]
-
-
-def _packed(numbers: Tensor, bits: int) -> Tensor:
-    """Pack numbers, int64 [N], of ``bits`` each, which divide 8, into bytes, uint8 [ceil(N * bits / 8)]."""
-    lanes = 8 // bits
-    padded = torch.nn.functional.pad(numbers, (0, -len(numbers) % lanes)).view(-1, lanes)
-    return (padded << (bits * torch.arange(lanes))).sum(dim=1).to(torch.uint8)
-
-
-def _unpacked(packed: Tensor, bits: int) -> Tensor:
-    """Return all numbers, int64, of ``bits`` each from the bytes of :func:`_packed`, those of the padding too."""
-    shifts = bits * torch.arange(8 // bits)
-    return ((packed.long()[:, None] >> shifts) & (2**bits - 1)).view(-1)

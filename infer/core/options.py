@@ -81,6 +81,7 @@ class LabelOptions:
             of the run sees: one for each image of each of its steps.
         views: most mixed views; ``auto``: as many as a student of the run sees twenty-five times each in all its steps.
         bits: bits of an entry of a mixed view's label, which has C.
+        coding: ``lzma`` compresses the labels of mixed views; their share of the bytes then holds more of them.
         mixing: of the two images of a mixed view.
         candidates: number of candidates per view, of which the proxy model chooses the one to learn most from.
         smooth_noise: number of smooth noise images, drawn from the seed; one is added to half of a view's images.
@@ -94,7 +95,8 @@ class LabelOptions:
     candidates: Annotated[int, Choice(1, 2, 4, 16, 256)] = 1
     smooth_noise: Annotated[int, Range(0, 256)] = 0
     proxy_steps: Annotated[int, Range(1, 10**7)] = 1500
-    bits: Annotated[int, Choice(4, 8)] = field(default=8, metadata={"added": "0.2"})
+    bits: Annotated[int, Choice(2, 4, 8)] = field(default=8, metadata={"added": "0.2"})
+    coding: Annotated[str, Choice("none", "lzma")] = field(default="none", metadata={"added": "0.2"})
     views: Annotated[int | str | None, RangeOrAuto(1, 10**9)] = field(default=None, metadata={"added": "0.2"})
 
     @property

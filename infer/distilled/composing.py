@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from infer.core import ufc
+from infer.core.label_code import dequantise_labels
 from infer.core.labels import distribution
-from infer.core.mixed_views import ViewDraws, dequantise_labels
+from infer.core.mixed_views import ViewDraws
 from infer.distilled.storage import StoredSet
 
 

@@ -17,6 +17,7 @@ from pydantic import Field, InstanceOf, JsonValue, StrictFloat, StrictInt, TypeA
 
 from infer.core import ufc
 from infer.core.errors import UserError
+from infer.core.label_code import LabelCode
 from infer.core.mixed_views import MixedViews
 
 VERSION = 2
@@ -76,6 +77,16 @@ class Header:
     def mixed_views(self) -> MixedViews | None:
         """How the mixed views of the set are drawn; None where its items are the images of the pool."""
         return None if self.views is None else MixedViews.from_header(self.views)
+
+    @property
+    def label_code(self) -> LabelCode:
+        """How the labels of mixed views become bytes."""
+        views = self.mixed_views
+        return (
+            LabelCode(len(self.classes), views.label_bits, views.label_coding)
+            if views
+            else LabelCode(len(self.classes))
+        )
 
     @property
     def text(self) -> str:

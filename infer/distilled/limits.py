@@ -27,6 +27,8 @@ _BYTES_PER_PROBABILITY = 12  # of a batch of labels: the class as one-hot int64,
 _BYTES_OF_DRAWING = 2**27  # a block of candidates
 _BYTES_PER_SHEET_BYTE = 10  # of the pixels of one sheet, while it is decoded
 _BYTES_OF_UNPACKING = 10  # of an entry of the labels: int64 while it is unpacked, and uint8
+_BYTES_OF_DECOMPRESSING = 3  # of an entry: as bytes, as a copy that may be written, and uint8
+_DICTIONARY = 2**23  # of compressed labels
 _SIZES = {"U8": 1, "I8": 1, "U16": 2, "F16": 2}
 
 
@@ -50,7 +52,9 @@ def memory_needed(header: Header, layouts: Mapping[str, Layout], composed: int) 
         items = views.count
         needed += _BYTES_OF_DRAWING + views.count * _BYTES_PER_VIEW + pool * _BYTES_PER_DRAWN_IMAGE
         needed += 2 * (views.smooth_noise + 1) * pixels if views.smooth_noise else 0
-        if views.label_bits != 8:
+        if header.label_code.coding != "none":
+            needed += views.count * len(header.classes) * _BYTES_OF_DECOMPRESSING + _DICTIONARY
+        elif views.label_bits != 8:
             needed += views.count * len(header.classes) * _BYTES_OF_UNPACKING
     return needed + min(items, _BATCH) * len(header.classes) * _BYTES_PER_PROBABILITY
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from infer.core import codec
 from infer.core.checks import Range, check_value
 from infer.core.errors import UserError
-from infer.core.mixed_views import MixedViews, unpack_choices, unpack_labels
+from infer.core.label_code import unpack_choices
+from infer.core.mixed_views import MixedViews
 from infer.core.paths import user_path
 from infer.distilled.artifacts import SCHEME, fetch
 from infer.distilled.composing import composed_count
@@ -88,8 +89,10 @@ def _read(file: Path, max_bytes: int | None) -> tuple[Header, dict[str, Tensor]]
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file}: not a whole distilled file ({error}); copy it again or distil again") from error
     if views := header.mixed_views:
-        classes, bits = len(header.classes), views.label_bits
-        tensors["labels"] = unpack_labels(tensors["labels"], views.count, classes, bits)
+        try:
+            tensors["labels"] = header.label_code.unpack(tensors["labels"], views.count)
+        except ValueError as error:
+            raise UserError(f"{file}: tensor labels: {error}; copy it again or distil again") from error
     return header, tensors
 
 

@@ -6,7 +6,7 @@ The file is in the format safetensors. It holds
   after the other;
 - ``targets`` [N], the class numbers in the smallest unsigned type that holds them;
 - ``compensators`` int8 [U, ch, H, W], in steps of ``step`` pixel levels;
-- ``labels`` float16 [N + P, C] of images, or uint8 [V, C] of mixed views; none where labels are hard or dynamic;
+- ``labels`` float16 [N + P, C] of images, or uint8 of mixed views, packed; none where labels are hard or dynamic;
 - ``choices`` uint8 [bytes], the chosen candidates of mixed views, where there are several;
 - one metadata entry ``infer``, the JSON of :class:`infer.distilled.header.Header`.
 """
@@ -14,6 +14,7 @@ The file is in the format safetensors. It holds
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,8 @@ from torch import Tensor
 
 from infer.core.budget import Ledger
 from infer.core.files import write_bytes
-from infer.core.mixed_views import MixedViews, label_bytes, pack_choices, pack_labels
+from infer.core.label_code import choice_bytes, pack_choices
+from infer.core.mixed_views import MixedViews
 from infer.core.paths import user_path
 from infer.distilled.header import Header, read_header
 from infer.distilled.tensors import check_labels, check_layouts, check_targets, layout_of, target_dtype
@@ -78,10 +80,17 @@ class StoredSet:
         """Bytes of the stored labels and choices, or of the teachers that give dynamic labels."""
         if self.labels is None:
             return self.header.label_bytes
-        views = self.mixed_views
+        views, code = self.mixed_views, self.header.label_code
         if views is None:
             return self.labels.nbytes
-        return label_bytes(views.count, len(self.header.classes), views.label_bits, views.candidates)
+        labels = code.packed_bytes(views.count) if code.coding == "none" else len(self._packed_labels)
+        return labels + choice_bytes(views.count, views.candidates)
+
+    @cached_property
+    def _packed_labels(self) -> Tensor:
+        """The labels as the file has them; compressing them takes a second."""
+        assert self.labels is not None
+        return self.header.label_code.pack(self.labels) if self.mixed_views else self.labels
 
     @property
     def payload(self) -> int:
@@ -125,7 +134,7 @@ class StoredSet:
         else:
             tensors["naturals"] = self.naturals
         if self.labels is not None:
-            tensors["labels"] = pack_labels(self.labels, (self.header.views or {}).get("label_bits", 8))
+            tensors["labels"] = self._packed_labels
         if self.choices is not None and self.mixed_views:
             tensors["choices"] = pack_choices(self.choices, self.mixed_views.candidates)
         return {name: tensor.contiguous() for name, tensor in tensors.items()}

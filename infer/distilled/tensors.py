@@ -12,7 +12,8 @@ from torch import Tensor
 
 from infer.core import codec
 from infer.core.errors import UserError
-from infer.core.mixed_views import MOST_CANDIDATES, MixedViews, choice_bits
+from infer.core.label_code import LabelCode, choice_bits
+from infer.core.mixed_views import MOST_CANDIDATES, MixedViews
 from infer.distilled.header import LARGEST_SIDE, Header
 
 _CHECKED_AT_ONCE = 2**22  # numbers of labels
@@ -66,11 +67,17 @@ def expected_layouts(header: Header) -> dict[str, Layout]:
     if header.labels == "static":
         layouts["labels"] = Layout("F16", (None, classes))
     if views := header.mixed_views:
-        packed = -(-views.count * classes * views.label_bits // 8)
-        layouts["labels"] = Layout("U8", (views.count, classes) if views.label_bits == 8 else (packed,))
+        layouts["labels"] = Layout("U8", _label_shape(header.label_code, views.count))
         if bits := views.count * choice_bits(views.candidates):
             layouts["choices"] = Layout("U8", (-(-bits // 8),))
     return layouts
+
+
+def _label_shape(code: LabelCode, count: int) -> tuple[int | None, ...]:
+    """Return the shape of the labels of ``count`` views in a file."""
+    if code.coding != "none":
+        return (None,)
+    return (count, code.classes) if code.bits == 8 else (code.packed_bytes(count),)
 
 
 def check_layouts(path: Path, header: Header, found: Mapping[str, Layout]) -> None:
@@ -119,9 +126,11 @@ def _check_together(path: Path, header: Header, found: Mapping[str, Layout]) -> 
 
 def _check_views(path: Path, views: MixedViews, side: int) -> None:
     """Check the sizes that the header's entry on mixed views implies for images of ``side`` pixels."""
-    if views.count * views.candidates > MOST_CANDIDATES:
+    if (drawn := views.drawn or views.count) < views.count:
+        raise UserError(f"{path}: header field views.drawn={drawn}: must be at least views.count={views.count}")
+    if views.all_candidates > MOST_CANDIDATES:
         raise UserError(
-            f"{path}: header field views: {views.count:,} views of {views.candidates} candidates, expected at most "
+            f"{path}: header field views: {drawn:,} views of {views.candidates} candidates, expected at most "
             f"{MOST_CANDIDATES:,} candidates in all"
         )
     if views.crop > side:

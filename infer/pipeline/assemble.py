@@ -22,7 +22,7 @@ from infer.methods.proxy import ProxyModel
 from infer.methods.selection import Naturals
 from infer.pipeline.byte_budget import ByteBudget
 from infer.pipeline.labelling import Labeller
-from infer.pipeline.limits import asked_views, require_possible, split_by_images, stored_views
+from infer.pipeline.limits import asked_views, require_possible, split_by_images, stored_views, view_bytes
 from infer.pipeline.naturals import Compressed, NaturalsSource
 from infer.pipeline.proxy import train_proxy
 from infer.pipeline.set_header import set_header
@@ -139,7 +139,9 @@ class Assembler:
     def _labeller(self) -> Labeller:
         options, data = self.options, self.context.data
         views = stored_views(options, data, len(self.teachers))
-        return Labeller(self.context, self.teachers, options.labels, asked_views(options, data), views, options.seed)
+        room = None if options.labels.coding == "none" else view_bytes(options, data, views)
+        asked = asked_views(options, data)
+        return Labeller(self.context, self.teachers, options.labels, asked, views, options.seed, room)
 
     @cached_property
     def _budget(self) -> ByteBudget:
@@ -205,7 +207,8 @@ def _file_bytes(assembler: Assembler, naturals: Compressed, split: Split) -> int
     """Return the exact size of the file, before its compensators and labels exist."""
     bare = _unlabelled(assembler, naturals, split.compensators_per_round)
     zeros = torch.zeros(split.compensators, *naturals.images.shape[1:], dtype=torch.int8)
-    return len(assembler._labeller.placeholder(replace(bare, compensators=zeros)).to_bytes())
+    labeller = assembler._labeller
+    return len(labeller.placeholder(replace(bare, compensators=zeros)).to_bytes()) + labeller.reserved
 
 
 def _compensators(assembler: Assembler, naturals: Compressed, split: Split) -> Tensor:

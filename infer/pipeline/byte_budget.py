@@ -74,7 +74,7 @@ class ByteBudget:
 
     @property
     def _view_bytes(self) -> int:
-        return view_bytes(self.options, self._classes, self.labeller.view_count)
+        return view_bytes(self.options, self.source.context.data, self.labeller.view_count)
 
     @property
     def _per_round(self) -> int:

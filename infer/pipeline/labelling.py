@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
 from infer.core import ufc
+from infer.core.label_code import quantise_labels
 from infer.core.labels import Ensemble, average, stored_labels
-from infer.core.mixed_views import MixedViews, quantise_labels
+from infer.core.mixed_views import MixedViews
 from infer.core.options import LabelOptions
 from infer.core.progress import counted, stage, track
 from infer.distilled import DistilledSet, Header
@@ -24,6 +27,15 @@ log = logging.getLogger("infer")
 
 _BATCH = 500
 
+_SAMPLE = 2000
+"""Mixed views that tell how many bytes compressed labels take."""
+
+_SPARE = 1.03
+"""Views that are labelled for each one that is expected to fit; longer files are compressed a little better."""
+
+_NUMBERS = 64
+"""Bytes of header by which many views may take more than one: the digits of their numbers."""
+
 
 @dataclass(frozen=True)
 class Labeller:
@@ -34,8 +46,9 @@ class Labeller:
         teachers: of the run.
         options: which labels.
         asked: number of mixed views that ``options.share`` asks for.
-        view_count: number of mixed views that are stored.
+        view_count: number of mixed views that are stored, or the most of them where ``room`` bounds their bytes.
         seed: of the mixed views.
+        room: bytes that compressed labels and the choices among candidates may take; None: they are not compressed.
     """
 
     context: Context
@@ -44,12 +57,13 @@ class Labeller:
     asked: int
     view_count: int
     seed: int
+    room: int | None = None
 
-    def mixed_views(self, pool: int) -> MixedViews:
-        """Describe the mixed views of a pool of ``pool`` images."""
+    def mixed_views(self, pool: int, count: int | None = None) -> MixedViews:
+        """Describe ``count`` mixed views, or as many as are stored, of a pool of ``pool`` images."""
         augment, labels = self.context.augmentation, self.options
         return MixedViews(
-            count=self.view_count,
+            count=count or self.view_count,
             pool=pool,
             seed=self.seed,
             crop=augment.crop,
@@ -58,8 +72,14 @@ class Labeller:
             mixing=labels.mixing,
             candidates=labels.candidates,
             smooth_noise=labels.smooth_noise,
-            label_bits=labels.bits,
+            label_bits=cast("Literal[2, 4, 8]", labels.bits),
+            label_coding=labels.coding,
         )
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that the labels and their numbers in the header may take beyond those of a :meth:`placeholder`."""
+        return 0 if self.room is None else self.room + _NUMBERS
 
     def label(self, bare: DistilledSet, proxy: ProxyModel | None = None) -> DistilledSet:
         """Return ``bare`` with its labels, of each image or of each mixed view; ``proxy`` chooses among candidates.
@@ -72,25 +92,38 @@ class Labeller:
             return bare
         if header.views is None:
             return replace(bare, labels=stored_labels(self._labels(bare), header.space))
-        views = self.mixed_views(bare.pool)
-        if views.count < self.asked:
+        if self.room is None:
+            self._tell_of_views(self.asked, self.view_count)
+            return self._labelled(bare, self.view_count, proxy)
+        sample = self._labelled(bare, min(self.view_count, _SAMPLE), proxy)
+        asked = math.ceil(_SPARE * self.room * len(sample) / sample.label_bytes)
+        self._tell_of_views(asked, self.view_count)
+        return _within(self._labelled(bare, min(asked, self.view_count), proxy), self.room)
+
+    def _tell_of_views(self, asked: int, stored: int) -> None:
+        """Log that fewer views are stored than were asked for."""
+        if stored < asked:
             most = self.options.views
             reason = "a student sees no more in all its steps" if most is None else f"labels.views={most}"
-            asked = counted(self.asked, "mixed view")
-            log.info("labels.share=%s: %s asked, %s stored: %s", self.options.share, asked, f"{views.count:,}", reason)
-        viewed = replace(bare, header=replace(header, views=views.header))
+            views = counted(asked, "mixed view")
+            log.info("labels.share=%s: %s asked, %s stored: %s", self.options.share, views, f"{stored:,}", reason)
+
+    def _labelled(self, bare: DistilledSet, count: int, proxy: ProxyModel | None) -> DistilledSet:
+        """Return ``bare`` with labels of ``count`` mixed views."""
+        views = self.mixed_views(bare.pool, count)
+        viewed = replace(bare, header=replace(bare.header, views=views.header))
         if proxy and views.candidates > 1:
             return self._chosen(viewed, views, proxy)
         return replace(viewed, labels=quantise_labels(self._labels(viewed), views.label_bits))
 
     def placeholder(self, bare: DistilledSet) -> DistilledSet:
-        """Return ``bare`` with labels of zeros: a set of the same file size."""
+        """Return ``bare`` with labels of zeros: a set of the same file size, or smaller by :attr:`reserved`."""
         classes = len(bare.classes)
         if bare.header.labels in ("hard", "dynamic"):
             return bare
         if bare.header.views is None:
             return replace(bare, labels=torch.zeros(bare.pool, classes, dtype=torch.float16))
-        views = self.mixed_views(bare.pool)
+        views = self.mixed_views(bare.pool, None if self.room is None else 1)
         choices = torch.zeros(views.count, dtype=torch.int64) if views.candidates > 1 else None
         labels = torch.zeros(views.count, classes, dtype=torch.uint8)
         return replace(bare, labels=labels, choices=choices, header=replace(bare.header, views=views.header))
@@ -133,3 +166,17 @@ class Labeller:
         for teacher, own in zip(self.teachers, logits, strict=True):
             require_finite(f"teacher {teacher.name}", own)
         return logits, average(logits, header.space, header.temperature).cpu()
+
+
+def _within(labelled: DistilledSet, room: int) -> DistilledSet:
+    """Return the set with the first of its mixed views, as many as fit into ``room`` bytes with their choices."""
+    views, found = labelled.mixed_views, labelled
+    assert views is not None
+    assert labelled.labels is not None
+    count = views.count
+    while found.label_bytes > room and count > 1:
+        count = max(1, min(count - 1, int(count * 0.9995 * room / found.label_bytes)))
+        choices = None if labelled.choices is None else labelled.choices[:count]
+        header = replace(labelled.header, views=replace(views, count=count, drawn=views.count).header)
+        found = replace(labelled, labels=labelled.labels[:count], choices=choices, header=header)
+    return found

@@ -8,7 +8,8 @@ import math
 
 from infer.core.budget import Split, infer_split, natural_split
 from infer.core.errors import UserError
-from infer.core.mixed_views import MOST_CANDIDATES, label_bytes
+from infer.core.label_code import LabelCode, choice_bytes
+from infer.core.mixed_views import MOST_CANDIDATES
 from infer.data import Splits
 from infer.distilled.header import MOST_CLASSES
 from infer.methods.options import method_options
@@ -22,10 +23,14 @@ def split_by_images(options: SetOptions, classes: int, teachers: int) -> Split:
     return natural_split(options.ipc * classes, classes)
 
 
+def label_room(options: SetOptions, data: Splits) -> float:
+    """Return the bytes that ``labels.share`` gives to the labels of mixed views."""
+    return options.labels.share * options.file_bytes(len(data.classes), math.prod(data.train.shape))
+
+
 def asked_views(options: SetOptions, data: Splits) -> int:
     """Return the number of mixed views that ``labels.share`` asks for: ``labels.bits`` for each class."""
-    room = options.file_bytes(len(data.classes), math.prod(data.train.shape))
-    return max(1, round(options.labels.share * room * 8 / options.labels.bits / len(data.classes)))
+    return max(1, round(label_room(options, data) * 8 / options.labels.bits / len(data.classes)))
 
 
 _LOOKS = 25
@@ -33,17 +38,26 @@ _LOOKS = 25
 
 
 def stored_views(options: SetOptions, data: Splits, teachers: int) -> int:
-    """Return the number of mixed views of a set: those that are asked for, at most one for each image of each step."""
+    """Return the number of mixed views of a set: those that are asked for, at most one for each image of each step.
+
+    Of compressed labels it is the most that there can be; how many fit is known once the teachers have labelled some.
+    """
     seen = options.student.steps_at(options.ipc, len(data.classes), teachers, dynamic=False) * options.student.batch
     most = math.ceil(seen / _LOOKS) if options.labels.views == "auto" else options.labels.views or seen
-    return min(asked_views(options, data), seen, int(most))
+    asked = asked_views(options, data) if options.labels.coding == "none" else seen
+    return min(asked, seen, int(most))
 
 
-def view_bytes(options: SetOptions, classes: int, views: int) -> int:
-    """Return the bytes of the labels of all mixed views and of the choices among their candidates."""
-    if options.labels.kind != "views":
+def view_bytes(options: SetOptions, data: Splits, views: int) -> int:
+    """Return the bytes of the labels of all mixed views and of the choices among their candidates.
+
+    Compressed ones take what ``labels.share`` gives to them, or less.
+    """
+    labels = options.labels
+    if labels.kind != "views":
         return 0
-    return label_bytes(views, classes, options.labels.bits, options.labels.candidates)
+    taken = LabelCode(len(data.classes), labels.bits).packed_bytes(views) + choice_bytes(views, labels.candidates)
+    return taken if labels.coding == "none" else min(taken, math.ceil(label_room(options, data)))
 
 
 def require_possible(options: SetOptions, data: Splits, teachers: int) -> None:
@@ -87,7 +101,7 @@ def _require_room(options: SetOptions, data: Splits, teachers: int) -> None:
     """Raise :class:`UserError` where the labels of mixed views alone take all bytes of the file."""
     classes, views = len(data.classes), stored_views(options, data, teachers)
     room = options.file_bytes(classes, math.prod(data.train.shape))
-    taken = view_bytes(options, classes, views)
+    taken = view_bytes(options, data, views)
     if taken >= room:
         raise UserError(
             f"labels.share={options.labels.share}: the labels of {views:,} mixed views take {taken:,} of the {room:,} "

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infer.core import mixed_views
-from infer.core.mixed_views import (
-    MixedViews,
-    ViewDraws,
+from infer.core.label_code import (
+    LabelCode,
     choice_bits,
     dequantise_labels,
     pack_choices,
     quantise_labels,
     unpack_choices,
 )
+from infer.core.mixed_views import MixedViews, ViewDraws
 
 PLAIN = {"seed": 3, "crop": 2, "flip": True, "resized_crop": None, "mixing": "cutmix"}
 
@@ -144,7 +144,7 @@ def test_choices_are_packed_into_whole_bytes(candidates, count, seed):
 
 
 @settings(deadline=None)
-@given(st.integers(2, 1000), st.sampled_from([4, 8]), st.integers(0, 9))
+@given(st.integers(2, 1000), st.sampled_from([2, 4, 8]), st.integers(0, 9))
 def test_labels_are_quantised_to_bits(classes, bits, seed):
     labels = (torch.randn(5, classes, generator=torch.Generator().manual_seed(seed)) * 3).softmax(dim=1)
     restored = dequantise_labels(quantise_labels(labels, bits))
@@ -152,3 +152,25 @@ def test_labels_are_quantised_to_bits(classes, bits, seed):
     assert ((restored - labels).abs().sum(dim=1) < classes * labels.amax(dim=1) / (2**bits - 1)).all()
     likeliest = labels.argmax(dim=1, keepdim=True)  # two classes may tie after rounding
     assert torch.equal(restored.gather(1, likeliest).squeeze(1), restored.amax(dim=1))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 200), st.integers(2, 20), st.sampled_from([2, 4, 8]), st.sampled_from(["none", "lzma"]))
+def test_packed_labels_are_the_same_again(count, classes, bits, coding):
+    code = LabelCode(classes, bits, coding)
+    labels = torch.randint(2**bits, (count, classes), generator=torch.Generator().manual_seed(count), dtype=torch.uint8)
+    stored = code.pack(labels)
+    assert torch.equal(code.unpack(stored, count), labels)
+    assert coding == "lzma" or stored.numel() == code.packed_bytes(count)
+
+
+@pytest.mark.parametrize("candidates", [1, 4])
+def test_the_first_views_are_the_same_however_many_are_kept(candidates):
+    """A file has as many as its labels leave room for."""
+    choices = torch.arange(600) % candidates
+    every = MixedViews(600, 50, 3, 2, True, None, "cutmix", candidates)
+    some = MixedViews(410, 50, 3, 2, True, None, "cutmix", candidates, drawn=600)
+    assert every.header == MixedViews(600, 50, 3, 2, True, None, "cutmix", candidates, drawn=600).header
+    assert MixedViews.from_header(some.header) == some
+    for whole, part in zip(every.draws(choices), some.draws(choices[:410]), strict=True):
+        assert torch.equal(whole[:410], part)

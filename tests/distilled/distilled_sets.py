@@ -1,9 +1,12 @@
 """Small distilled sets for the tests of this folder."""
 
+from typing import Any
+
 import torch
 
 from infer.core import codec
-from infer.core.mixed_views import MixedViews, quantise_labels
+from infer.core.label_code import quantise_labels
+from infer.core.mixed_views import MixedViews
 from infer.distilled import DistilledSet, Header
 
 CLASSES, TEACHERS, ROUNDS, SIDE = 3, 2, 2, 4
@@ -22,13 +25,11 @@ def pool_set(extra: int = 1, labels: str = "static") -> DistilledSet:
     return DistilledSet(images, targets, u, soft, header)
 
 
-def views_set(count: int = 40, mixing: str = "cutmix", smooth_noise: int = 0, label_bits: int = 8) -> DistilledSet:
+def views_set(count: int = 40, mixing: str = "cutmix", smooth_noise: int = 0, **code: Any) -> DistilledSet:
     """Mixed views of the images of :func:`pool_set`, compressed, each chosen among four candidates."""
     plain = pool_set()
     generator = torch.Generator().manual_seed(1)
-    views = MixedViews(
-        count, plain.pool, 5, 1, True, None, mixing, candidates=4, smooth_noise=smooth_noise, label_bits=label_bits
-    )
+    views = MixedViews(count, plain.pool, 5, 1, True, None, mixing, candidates=4, smooth_noise=smooth_noise, **code)
     sheets = tuple(codec.encode(plain.naturals, "webp", 90))
     header = Header(
         plain.classes,
@@ -45,7 +46,7 @@ def views_set(count: int = 40, mixing: str = "cutmix", smooth_noise: int = 0, la
         codec.decode(sheets, len(plain.naturals), (3, SIDE, SIDE)),
         plain.natural_targets,
         plain.compensators,
-        quantise_labels(torch.randn(count, CLASSES, generator=generator).softmax(dim=1), label_bits),
+        quantise_labels(torch.randn(count, CLASSES, generator=generator).softmax(dim=1), views.label_bits),
         header,
         sheets,
         torch.randint(4, (count,), generator=generator),

@@ -15,12 +15,21 @@ from safetensors.torch import save as to_safetensors
 
 from infer.core import codec
 from infer.core.errors import UserError
+from infer.core.label_code import LabelCode
 from infer.distilled import DistilledSet, Header, load
 from infer.distilled.limits import check_memory
 
 
 @pytest.mark.parametrize(
-    "make", [pool_set, views_set, lambda: views_set(smooth_noise=8), lambda: views_set(41, label_bits=4)]
+    "make",
+    [
+        pool_set,
+        views_set,
+        lambda: views_set(smooth_noise=8),
+        lambda: views_set(41, label_bits=2),
+        lambda: views_set(41, label_bits=4),
+        lambda: views_set(41, label_bits=4, label_coding="lzma", drawn=50),
+    ],
 )
 def test_saving_and_loading_is_the_identity(tmp_path, make):
     dataset = make()
@@ -48,6 +57,20 @@ def test_labels_of_four_bits_take_half_of_the_bytes(tmp_path):
     assert (first % 16, first // 16) == tuple(half.labels[0, :2].tolist())
     with pytest.raises(UserError, match="labels has 255, which takes more than label_bits=4"):
         replace(half, labels=whole.labels).save(tmp_path / "too-large.safetensors")
+
+
+def test_compressed_labels_of_likely_classes_take_fewer_bytes(tmp_path):
+    labels = torch.nn.functional.one_hot(torch.arange(4000) % 7 % CLASSES, CLASSES).to(torch.uint8) * 3
+    plain, coded = (
+        replace(views_set(4000, label_bits=2, label_coding=coding), labels=labels) for coding in ("none", "lzma")
+    )
+    choices = 1000
+    assert plain.label_bytes == 4000 * CLASSES // 4 + choices
+    assert choices < coded.label_bytes < choices + 100
+    coded.save(tmp_path / "coded.safetensors")
+    with safe_open(tmp_path / "coded.safetensors", framework="pt") as opened:
+        assert len(opened.get_tensor("labels")) == coded.label_bytes - choices
+    assert torch.equal(load(tmp_path / "coded.safetensors").labels, labels)
 
 
 def test_the_bytes_are_the_same_in_every_process(tmp_path):
@@ -222,12 +245,36 @@ def test_a_wrong_header_field_is_named_with_its_value(tmp_path, field, value, ex
         ("mixing", "cut", "'cut': must match pattern '^(cutmix|mixup|none)$'"),
         ("candidates", 257, "257: must be less than or equal to 256"),
         ("compensators", 257, "257: must be less than or equal to 256"),
-        ("label_bits", 2, "2: must be a multiple of 4"),
+        ("label_bits", 6, "6: must be 2, 4 or 8"),
+        ("label_coding", "zip", "'zip': must match pattern '^(none|lzma)$'"),
+        ("drawn", 39, "39: must be at least views.count=40"),
     ],
 )
 def test_a_wrong_field_of_the_mixed_views_is_named_with_its_value(tmp_path, name, value, expected):
     message = refusal(tmp_path / "bad", views_set(), lambda tensors, header: header["views"].update({name: value}))
     assert message == f"header field views.{name}={expected}"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda coded: coded[:-20], "where 1,200 are expected"),
+        (lambda coded: coded[:0], "0 entries where 1,200 are expected"),
+        (lambda coded: b"\x7f" + coded, "Corrupt input data"),
+        (lambda coded: LabelCode(3, 4, "lzma").pack(torch.ones(401, 3).byte()), "more entries where 1,200"),
+        (
+            lambda coded: LabelCode(3, 4, "lzma").pack(torch.ones(399, 3).byte()),
+            "1,197 entries where 1,200",
+        ),
+    ],
+)
+def test_broken_compressed_labels_are_refused(tmp_path, change, expected):
+    def changed(tensors, header):
+        tensors["labels"] = torch.tensor(list(change(bytes(tensors["labels"].tolist()))), dtype=torch.uint8)
+
+    message = refusal(tmp_path / "bad", views_set(400, label_bits=4, label_coding="lzma"), changed)
+    assert message.startswith("tensor labels: ")
+    assert expected in message
 
 
 def test_fields_of_a_newer_writer_are_ignored(tmp_path):

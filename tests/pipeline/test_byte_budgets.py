@@ -55,6 +55,22 @@ def test_a_budget_of_bytes_is_that_of_the_whole_file_and_names_the_folder(run, t
     assert result["ipc"] == 14.0625  # of 64 bytes in ten classes
 
 
+@pytest.mark.parametrize("method", ["random", "infer_plus"])
+def test_compressed_labels_are_more_in_the_same_bytes(run, tmp_path, method):
+    words = [f"method={method}", "budget=raw", "budget.bytes=20000", "labels=views", "labels.share=0.2", "ipc=500"]
+    words += ["labels.bits=4", "labels.coding=lzma", "labels.candidates=4", "labels.proxy_steps=20"]
+    words += ["recipe.student.epochs=null", "recipe.student.steps=100", "recipe.student.temperature=1"]
+    result = run("distill", *words, "students.seeds=1", "students.sources=[distilled,random]")
+    (file,) = files(tmp_path)
+    assert 19_700 < file.stat().st_size <= 20_000
+    made = infer.load(file)
+    assert 0.97 * 4000 < made.label_bytes <= 4000
+    assert len(made) == result["images"]["views"] == made.mixed_views.count > 4000 / 5.25
+    assert (made.mixed_views.drawn or len(made)) >= len(made)
+    ours, baseline = result["students"]
+    assert 0.97 * ours["bytes"] < baseline["bytes"] <= 20_000
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [

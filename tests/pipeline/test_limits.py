@@ -85,7 +85,7 @@ def test_views_may_be_as_many_as_help_and_the_other_bytes_go_to_pictures(views, 
     made = replace(made, labels=replace(made.labels, views=views))
     data = splits(40, 4, 3, 32, 32)
     assert stored_views(made, data, teachers=3) == stored
-    assert view_bytes(made, 4, stored) == 4 * stored + stored // 4  # and two bits for the choice of four candidates
+    assert view_bytes(made, data, stored) == 4 * stored + stored // 4  # and two bits for the choice of four candidates
 
 
 def test_small_files_have_no_more_views_than_their_share():

@@ -7,8 +7,8 @@ import torch
 from conftest import files
 
 import infer
+from infer.core.label_code import quantise_labels
 from infer.core.labels import Ensemble, average
-from infer.core.mixed_views import quantise_labels
 from infer.core.ufc import normalise
 from infer.data import read_dataset
 from infer.distilled import DistilledSet
