@@ -90,7 +90,7 @@ class StoredSet:
     def _packed_labels(self) -> Tensor:
         """The labels as the file has them; compressing them takes a second."""
         assert self.labels is not None
-        return self.header.label_code.pack(self.labels) if self.mixed_views else self.labels
+        return self.header.label_code.pack(self.labels) if self.header.views else self.labels
 
     @property
     def payload(self) -> int:

@@ -139,10 +139,10 @@ class Labeller:
         choices = torch.zeros(views.count, dtype=torch.int64)
         labels = torch.zeros(views.count, len(viewed.classes), dtype=torch.uint8)
         for number in range(views.candidates):
-            candidates = replace(viewed, choices=torch.full((views.count,), number))
+            candidates = replace(viewed, choices=torch.full((views.count,), number)).to(self.context.trainer.device)
             title = f"candidate {number + 1} of {views.candidates}"
             for part in track(torch.arange(views.count).split(_BATCH), title):
-                images = candidates.images(part)
+                images = candidates.images(part.to(candidates.device))
                 logits, own_labels = self._outputs(viewed.header, images)
                 losses = proxy.reducible_loss(images, logits)
                 better = ~(losses <= largest[part])  # so that every view gets a label, whatever the losses are
@@ -154,8 +154,9 @@ class Labeller:
         """Return the teachers' labels of every item of ``bare``: float32 [len, C]."""
         items = counted(len(bare), "mixed view" if bare.mixed_views else "image")
         stage("Labelling %s with %s", items, counted(len(self.teachers), "teacher"))
-        batches = track(torch.arange(len(bare)).split(_BATCH), "labels")
-        return torch.cat([self._outputs(bare.header, bare.images(part))[1] for part in batches])
+        composed = bare.to(self.context.trainer.device)
+        batches = track(torch.arange(len(bare), device=composed.device).split(_BATCH), "labels")
+        return torch.cat([self._outputs(bare.header, composed.images(part))[1] for part in batches])
 
     def _outputs(self, header: Header, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the teachers' logits float32 [M, B, C] of ``images`` uint8 [B, ch, H, W], and their labels [B, C]."""

@@ -58,7 +58,7 @@ def _advice(result: Mapping[str, Any]) -> list[str]:
     if "recommended" not in result:
         return []
     if not (found := result["recommended"]):
-        return ["Learning curve: no file of it is within report.tolerance of all pictures"]
+        return ["Learning curve: its largest file is not within report.tolerance of all pictures"]
     facts = f"{found['pictures']:,} stored pictures lose {100 * found['within']:.1f} points against all of them"
     return [f"Learning curve: {facts} ({found['bytes']:,} B); the command:", f"    {found['command']}"]
 

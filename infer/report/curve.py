@@ -6,6 +6,7 @@ import math
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from scipy.special import stdtrit
@@ -99,7 +100,9 @@ def interval(accuracies: Sequence[float], count: float) -> tuple[float, float]:
 
 
 def recommendation(result: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
-    """Recommend the smallest budget whose file loses no more accuracy, on average, than is acceptable.
+    """Recommend the smallest budget from which on no file of the curve loses more accuracy than is acceptable.
+
+    A small file that is within the tolerance while a larger one is not was lucky, and another seed may not be.
 
     Args:
         result: The content of result.json.
@@ -114,13 +117,15 @@ def recommendation(result: Mapping[str, Any], tolerance: float) -> dict[str, Any
         return {}
     real = next(point["accuracy"] for point in points if point["source"] == "real")
     files = [point for point in points if point["source"] == "distilled"]
-    for point in sorted(files, key=lambda point: point["budget"]):
-        if (loss := real - point["accuracy"]) <= tolerance / 100:
-            own = point["budget"] == result["bytes"]["budget"]
-            command = result["command"] if own else command_at(result["command"], point["budget"])
-            facts = {key: point[key] for key in ("pictures", "bytes", "budget")}
-            return {"recommended": {**facts, "within": loss, "command": command}}
-    return {"recommended": None}
+    largest_first = sorted(files, key=lambda point: -point["budget"])
+    within = list(takewhile(lambda point: real - point["accuracy"] <= tolerance / 100, largest_first))
+    if not within:
+        return {"recommended": None}
+    point = within[-1]
+    own = point["budget"] == result["bytes"]["budget"]
+    command = result["command"] if own else command_at(result["command"], point["budget"])
+    facts = {key: point[key] for key in ("pictures", "bytes", "budget")}
+    return {"recommended": {**facts, "within": real - point["accuracy"], "command": command}}
 
 
 def command_at(command: str, budget: int) -> str:

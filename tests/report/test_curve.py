@@ -81,6 +81,13 @@ def test_the_smallest_file_within_the_tolerance_is_recommended():
     assert recommendation(known, tolerance=30)["recommended"]["budget"] == 1000
 
 
+def test_a_small_file_that_was_lucky_is_not_recommended():
+    lucky = result(real=0.869, distilled1000=0.822, distilled2000=0.803, distilled4000=0.838)
+    assert recommendation(lucky, tolerance=5)["recommended"]["budget"] == 4000
+    assert recommendation(lucky, tolerance=7)["recommended"]["budget"] == 1000
+    assert recommendation(lucky, tolerance=3)["recommended"] is None
+
+
 def test_none_within_the_tolerance_is_null_and_no_curve_says_nothing():
     known = result(real=0.9, distilled1000=0.7, distilled2000=0.86, distilled4000=0.88)
     assert recommendation(known, tolerance=1) == {"recommended": None}
