@@ -81,12 +81,8 @@ class Header:
     @property
     def label_code(self) -> LabelCode:
         """How the labels of mixed views become bytes."""
-        views = self.mixed_views
-        return (
-            LabelCode(len(self.classes), views.label_bits, views.label_coding)
-            if views
-            else LabelCode(len(self.classes))
-        )
+        views = self.views or {}
+        return LabelCode(len(self.classes), views.get("label_bits", 8), views.get("label_coding", "none"))
 
     @property
     def text(self) -> str:
