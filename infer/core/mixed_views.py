@@ -12,7 +12,7 @@ half of the images before they are cropped. It takes no bytes either.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -105,11 +105,10 @@ class MixedViews:
 
     @property
     def header(self) -> dict[str, Any]:
-        """Entry ``views`` of a file's header, which has what version 0.2 added only where it is not the default."""
-        added = {"smooth_noise": "compensators", "label_bits": "label_bits", "label_coding": "label_coding"}
-        content = {key: value for key, value in asdict(self).items() if key not in (*added, "drawn")}
-        content |= {name: getattr(self, key) for key, name in added.items() if getattr(self, key) != _DEFAULTS[key]}
-        return content if self.drawn in (None, self.count) else content | {"drawn": self.drawn}
+        """Entry ``views`` of a file's header; it has later fields only where they are not the default."""
+        content = asdict(self)
+        content["compensators"] = content.pop("smooth_noise")
+        return {key: value for key, value in content.items() if key not in _LATER or value != _LATER[key]}
 
     @property
     def all_candidates(self) -> int:
@@ -189,7 +188,7 @@ class MixedViews:
 
 
 _FROM_HEADER = TypeAdapter(MixedViews)
-_DEFAULTS = {each.name: each.default for each in fields(MixedViews)}
+_LATER = {"compensators": 0, "label_bits": 8, "label_coding": "none", "drawn": None}
 
 
 @lru_cache(maxsize=2)

@@ -139,7 +139,8 @@ class Assembler:
     def _labeller(self) -> Labeller:
         options, data = self.options, self.context.data
         views = stored_views(options, data, len(self.teachers))
-        room = None if options.labels.coding == "none" else view_bytes(options, data, views)
+        coded = options.labels.kind == "views" and options.labels.coding != "none"
+        room = view_bytes(options, data, views) if coded else None
         asked = asked_views(options, data)
         return Labeller(self.context, self.teachers, options.labels, asked, views, options.seed, room)
 

@@ -16,7 +16,7 @@ from infer.core.label_code import quantise_labels
 from infer.core.labels import Ensemble, average, stored_labels
 from infer.core.mixed_views import MixedViews
 from infer.core.options import LabelOptions
-from infer.core.progress import counted, stage, track
+from infer.core.progress import counted, stage, track, unnumbered
 from infer.distilled import DistilledSet, Header
 from infer.methods.proxy import ProxyModel
 from infer.models.weights import require_finite
@@ -95,7 +95,8 @@ class Labeller:
         if self.room is None:
             self._tell_of_views(self.asked, self.view_count)
             return self._labelled(bare, self.view_count, proxy)
-        sample = self._labelled(bare, min(self.view_count, _SAMPLE), proxy)
+        with unnumbered():
+            sample = self._labelled(bare, min(self.view_count, _SAMPLE), proxy)
         asked = math.ceil(_SPARE * self.room * len(sample) / sample.label_bytes)
         self._tell_of_views(asked, self.view_count)
         return _within(self._labelled(bare, min(asked, self.view_count), proxy), self.room)

@@ -170,7 +170,7 @@ def test_the_first_views_are_the_same_however_many_are_kept(candidates):
     choices = torch.arange(600) % candidates
     every = MixedViews(600, 50, 3, 2, True, None, "cutmix", candidates)
     some = MixedViews(410, 50, 3, 2, True, None, "cutmix", candidates, drawn=600)
-    assert every.header == MixedViews(600, 50, 3, 2, True, None, "cutmix", candidates, drawn=600).header
+    assert "drawn" not in every.header
     assert MixedViews.from_header(some.header) == some
     for whole, part in zip(every.draws(choices), some.draws(choices[:410]), strict=True):
         assert torch.equal(whole[:410], part)
