@@ -127,36 +127,13 @@ class MixedViews:
         order = np.argsort(numbers, kind="stable")
         starts = range(0, self.all_candidates, max(_BLOCK, self.pool))
         parts = np.split(order, np.searchsorted(numbers[order], starts[1:]))
-        drawn = ViewDraws(*(torch.empty(self.count, *part.shape[1:], dtype=part.dtype) for part in self._block(0, 0)))
+        drawn = ViewDraws(*(torch.empty(self.count, *part.shape[1:], dtype=part.dtype) for part in _block(self, 0, 0)))
         for start, part in zip(starts, parts, strict=True):
             if len(part):
-                block = self._block(start, int(numbers[part[-1]]) + 1)
+                block = _block(self, start, int(numbers[part[-1]]) + 1)
                 for whole, values in zip(drawn, block, strict=True):
                     whole[part] = values[numbers[part] - start]
         return drawn
-
-    def _block(self, start: int, stop: int) -> ViewDraws:
-        """Return the draws of the candidates ``start`` to ``stop``.
-
-        They are numbered through: the first candidate of every view, then every second candidate, and so on. The
-        stream has orders of the whole pool, one after another, for the first images; then the augmentations of the
-        first images, those of the second images, and the rest.
-        """
-        count, each = self.all_candidates, DRAWS + bool(self.smooth_noise)
-        passes, first_pass, last_pass = -(-count // self.pool), start // self.pool, -(-stop // self.pool)
-        orders = _uniform(self.seed, first_pass * self.pool, last_pass - first_pass, self.pool)
-        first = np.argsort(orders, axis=1, kind="stable").reshape(-1)[start - first_pass * self.pool :][: stop - start]
-        sections = []
-        section = passes * self.pool
-        for width in (each, each, 4):
-            sections.append(_uniform(self.seed, section + start * width, stop - start, width))
-            section += count * width
-        rest = sections[2]
-        second = (rest[:, 0] * self.pool).astype(np.int64)
-        # A number that float32 rounds to 1 would lie outside of the padding or the box.
-        largest = 1 - 2**-24
-        floats = (torch.from_numpy(p).float().clamp(max=largest) for p in (*sections[:2], rest[:, 1], rest[:, 2:]))
-        return ViewDraws(torch.from_numpy(first), torch.from_numpy(second), *floats)
 
     def images(self, draws: ViewDraws, pool_images: Callable[[Tensor], Tensor], indices: Tensor) -> Tensor:
         """Compose mixed views.
@@ -185,6 +162,30 @@ class MixedViews:
             selected = (draws[:, DRAWS] * 2 * self.smooth_noise).long().clamp(max=self.smooth_noise)
             images = ufc.compose(images.short(), noise[selected]).to(torch.uint8)
         return augment(images, draws, self.crop, self.flip, self.resized_crop)
+
+
+def _block(views: MixedViews, start: int, stop: int) -> ViewDraws:
+    """Return the draws of the candidates ``start`` to ``stop``.
+
+    They are numbered through: the first candidate of every view, then every second candidate, and so on. The
+    stream has orders of the whole pool, one after another, for the first images; then the augmentations of the
+    first images, those of the second images, and the rest.
+    """
+    count, each = views.all_candidates, DRAWS + bool(views.smooth_noise)
+    passes, first_pass, last_pass = -(-count // views.pool), start // views.pool, -(-stop // views.pool)
+    orders = _uniform(views.seed, first_pass * views.pool, last_pass - first_pass, views.pool)
+    first = np.argsort(orders, axis=1, kind="stable").reshape(-1)[start - first_pass * views.pool :][: stop - start]
+    sections = []
+    section = passes * views.pool
+    for width in (each, each, 4):
+        sections.append(_uniform(views.seed, section + start * width, stop - start, width))
+        section += count * width
+    rest = sections[2]
+    second = (rest[:, 0] * views.pool).astype(np.int64)
+    # A number that float32 rounds to 1 would lie outside of the padding or the box.
+    largest = 1 - 2**-24
+    floats = (torch.from_numpy(p).float().clamp(max=largest) for p in (*sections[:2], rest[:, 1], rest[:, 2:]))
+    return ViewDraws(torch.from_numpy(first), torch.from_numpy(second), *floats)
 
 
 _FROM_HEADER = TypeAdapter(MixedViews)

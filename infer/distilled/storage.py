@@ -80,11 +80,8 @@ class StoredSet:
         """Bytes of the stored labels and choices, or of the teachers that give dynamic labels."""
         if self.labels is None:
             return self.header.label_bytes
-        views, code = self.mixed_views, self.header.label_code
-        if views is None:
-            return self.labels.nbytes
-        labels = code.packed_bytes(views.count) if code.coding == "none" else len(self._packed_labels)
-        return labels + choice_bytes(views.count, views.candidates)
+        views = self.mixed_views
+        return self._packed_labels.nbytes + (choice_bytes(views.count, views.candidates) if views else 0)
 
     @cached_property
     def _packed_labels(self) -> Tensor:

@@ -208,8 +208,7 @@ def _file_bytes(assembler: Assembler, naturals: Compressed, split: Split) -> int
     """Return the exact size of the file, before its compensators and labels exist."""
     bare = _unlabelled(assembler, naturals, split.compensators_per_round)
     zeros = torch.zeros(split.compensators, *naturals.images.shape[1:], dtype=torch.int8)
-    labeller = assembler._labeller
-    return len(labeller.placeholder(replace(bare, compensators=zeros)).to_bytes()) + labeller.reserved
+    return assembler._labeller.file_bytes(replace(bare, compensators=zeros))
 
 
 def _compensators(assembler: Assembler, naturals: Compressed, split: Split) -> Tensor:

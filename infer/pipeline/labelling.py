@@ -76,11 +76,6 @@ class Labeller:
             label_coding=labels.coding,
         )
 
-    @property
-    def reserved(self) -> int:
-        """Bytes that the labels and their numbers in the header may take beyond those of a :meth:`placeholder`."""
-        return 0 if self.room is None else self.room + _NUMBERS
-
     def label(self, bare: DistilledSet, proxy: ProxyModel | None = None) -> DistilledSet:
         """Return ``bare`` with its labels, of each image or of each mixed view; ``proxy`` chooses among candidates.
 
@@ -93,21 +88,13 @@ class Labeller:
         if header.views is None:
             return replace(bare, labels=stored_labels(self._labels(bare), header.space))
         if self.room is None:
-            self._tell_of_views(self.asked, self.view_count)
+            _tell_of_views(self.options, self.asked, self.view_count)
             return self._labelled(bare, self.view_count, proxy)
         with unnumbered():
             sample = self._labelled(bare, min(self.view_count, _SAMPLE), proxy)
         asked = math.ceil(_SPARE * self.room * len(sample) / sample.label_bytes)
-        self._tell_of_views(asked, self.view_count)
+        _tell_of_views(self.options, asked, self.view_count)
         return _within(self._labelled(bare, min(asked, self.view_count), proxy), self.room)
-
-    def _tell_of_views(self, asked: int, stored: int) -> None:
-        """Log that fewer views are stored than were asked for."""
-        if stored < asked:
-            most = self.options.views
-            reason = "a student sees no more in all its steps" if most is None else f"labels.views={most}"
-            views = counted(asked, "mixed view")
-            log.info("labels.share=%s: %s asked, %s stored: %s", self.options.share, views, f"{stored:,}", reason)
 
     def _labelled(self, bare: DistilledSet, count: int, proxy: ProxyModel | None) -> DistilledSet:
         """Return ``bare`` with labels of ``count`` mixed views."""
@@ -117,17 +104,18 @@ class Labeller:
             return self._chosen(viewed, views, proxy)
         return replace(viewed, labels=quantise_labels(self._labels(viewed), views.label_bits))
 
-    def placeholder(self, bare: DistilledSet) -> DistilledSet:
-        """Return ``bare`` with labels of zeros: a set of the same file size, or smaller by :attr:`reserved`."""
+    def file_bytes(self, bare: DistilledSet) -> int:
+        """Return the bytes of the file of ``bare`` with its labels, which do not exist yet, or slightly more."""
         classes = len(bare.classes)
         if bare.header.labels in ("hard", "dynamic"):
-            return bare
+            return len(bare.to_bytes())
         if bare.header.views is None:
-            return replace(bare, labels=torch.zeros(bare.pool, classes, dtype=torch.float16))
+            return len(replace(bare, labels=torch.zeros(bare.pool, classes, dtype=torch.float16)).to_bytes())
         views = self.mixed_views(bare.pool, None if self.room is None else 1)
         choices = torch.zeros(views.count, dtype=torch.int64) if views.candidates > 1 else None
-        labels = torch.zeros(views.count, classes, dtype=torch.uint8)
-        return replace(bare, labels=labels, choices=choices, header=replace(bare.header, views=views.header))
+        labels, header = torch.zeros(views.count, classes, dtype=torch.uint8), replace(bare.header, views=views.header)
+        found = len(replace(bare, labels=labels, choices=choices, header=header).to_bytes())
+        return found if self.room is None else found + self.room + _NUMBERS
 
     def _chosen(self, viewed: DistilledSet, views: MixedViews, proxy: ProxyModel) -> DistilledSet:
         """Return ``viewed`` with the candidate of the highest reducible loss of each mixed view, and with its label.
@@ -168,6 +156,14 @@ class Labeller:
         for teacher, own in zip(self.teachers, logits, strict=True):
             require_finite(f"teacher {teacher.name}", own)
         return logits, average(logits, header.space, header.temperature).cpu()
+
+
+def _tell_of_views(options: LabelOptions, asked: int, stored: int) -> None:
+    """Log that fewer views are stored than were asked for."""
+    if stored < asked:
+        reason = "a student sees no more in all its steps" if options.views is None else f"labels.views={options.views}"
+        views = counted(asked, "mixed view")
+        log.info("labels.share=%s: %s asked, %s stored: %s", options.share, views, f"{stored:,}", reason)
 
 
 def _within(labelled: DistilledSet, room: int) -> DistilledSet:
