@@ -34,7 +34,7 @@ def test_without_weights_networks_are_trained_from_scratch_and_the_extra_is_name
     options = settings(monkeypatch, False)
     assert options.teachers.backbones == ["convnet_narrow", "convnet_deep", "resnet_narrow"]
     assert (options.recipe.student.steps, options.recipe.student.batch) == (1000, 64)
-    assert (options.dataset.image_size, options.dataset.channels) == (64, 3)
+    assert (options.dataset.image_size, options.dataset.channels) == (64, "auto")
     assert (options.labels.kind, options.labels.views) == ("views", "auto")
     assert "python -m pip install 'infer-distillation[weights]'" in capsys.readouterr().err
 
