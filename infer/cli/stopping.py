@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -77,5 +79,6 @@ def _end(reason: str) -> None:
     """Print the line, and end processes that this one started."""
     for child in multiprocessing.active_children():
         child.kill()
+    atexit.register(logging.disable)  # a library whose import was interrupted would log, and show, what it has cached
     with contextlib.suppress(OSError):  # a closed terminal
         print(f"error: {reason}; the same command goes on where this one stopped", file=sys.stderr, flush=True)
