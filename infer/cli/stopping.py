@@ -19,6 +19,9 @@ _SIGNALS = ("SIGTERM", "SIGHUP")
 _PATIENCE = 20
 """Seconds that a process has to clean up after a signal. Then it is killed, which leaves no file half-written."""
 
+_received: list[int] = []
+"""The signal that stops this process, if one has come."""
+
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
@@ -27,8 +30,8 @@ def stoppable() -> Iterator[None]:
     The status is 128 and the number of the signal, as a shell has it: 130, 143 or 129. A second signal ends the process
     at once. A signal that is ignored, as by nohup, stays so.
     """
-    received: list[int] = []
-    process = os.getpid()
+    received, process = _received, os.getpid()
+    received.clear()
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() != process:  # a forked one, which inherits the handler
@@ -65,7 +68,9 @@ def stoppable() -> Iterator[None]:
 
 
 def is_interruption(error: BaseException | None) -> bool:
-    """Return whether ``error`` was raised while an interruption was handled."""
+    """Return whether ``error`` follows an interruption: a signal has come, or one was handled while it was raised."""
+    if _received:
+        return True
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None

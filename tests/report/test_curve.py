@@ -115,7 +115,10 @@ def test_the_page_draws_the_curve_and_says_what_it_recommends(language, real, tm
     section = html.partition(f"<h2>{heading}</h2>")[2].partition("</section>")[0]
     text = " ".join(unescape(re.sub(r"<[^>]+>", "", re.sub(r"<svg.*?</svg>", "", section, flags=re.S))).split())
     advice = {
-        "en": ("stores 10 images and takes a budget of 1.0 kB. It loses 2.0 points", "The largest of the files is not within"),
+        "en": (
+            "stores 10 images and takes a budget of 1.0 kB. It loses 2.0 points",
+            "The largest of the files is not within",
+        ),
         "ja": ("10枚の画像を保存し、容量の上限は1.0 kBです。", "許容範囲（5.0ポイント）に収まりません。"),
     }[language]
     assert (advice[0] in text, advice[1] in text) == (real < 0.9, real == 0.9)
