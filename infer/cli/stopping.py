@@ -30,34 +30,34 @@ def stoppable() -> Iterator[None]:
     The status is 128 and the number of the signal, as a shell has it: 130, 143 or 129. A second signal ends the process
     at once. A signal that is ignored, as by nohup, stays so.
     """
-    received, process = _received, os.getpid()
-    received.clear()
+    process = os.getpid()
+    _received.clear()
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() != process:  # a forked one, which inherits the handler
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif received:
+        elif _received:
             end_now()
         else:
-            received.append(number)
+            _received.append(number)
             patience = threading.Timer(_PATIENCE, end_now)  # a library may drop the exception, or wait for ever
             patience.daemon = True
             patience.start()
             raise KeyboardInterrupt  # which libraries, Lightning among them, clean up after
 
     def end_now() -> None:
-        _end(_reason(received[0]))
-        os._exit(128 + received[0])
+        _end(_reason(_received[0]))
+        os._exit(128 + _received[0])
 
     kinds = [kind for kind in (getattr(signal, name, None) for name in _SIGNALS) if kind is not None]
     replaced = {kind: signal.signal(kind, stop) for kind in kinds if signal.getsignal(kind) is signal.SIG_DFL}
     try:
         yield
     except BaseException as error:
-        if received:  # whatever a library made of the interruption
-            _end(_reason(received[0]))
-            raise SystemExit(128 + received[0]) from None
+        if _received:  # whatever a library made of the interruption
+            _end(_reason(_received[0]))
+            raise SystemExit(128 + _received[0]) from None
         if isinstance(error, KeyboardInterrupt):
             _end("interrupted")
             raise SystemExit(130) from None

@@ -30,7 +30,7 @@ class LabelCode(NamedTuple):
         if self.coding == "lzma":
             coded = lzma.compress(labels.cpu().numpy().tobytes(), lzma.FORMAT_RAW, filters=_FILTERS)
             return torch.frombuffer(bytearray(coded), dtype=torch.uint8)
-        return labels if self.bits == 8 else _packed(labels.long().flatten(), self.bits)
+        return labels if self.bits == 8 else _packed(labels.cpu().long().flatten(), self.bits)
 
     def unpack(self, stored: Tensor, count: int) -> Tensor:
         """Return the labels, uint8 [V, C], of ``count`` views from the tensor of :meth:`pack`.

@@ -94,7 +94,8 @@ class Labeller:
             sample = self._labelled(bare, min(self.view_count, _SAMPLE), proxy)
         asked = math.ceil(_SPARE * self.room * len(sample) / sample.label_bytes)
         _tell_of_views(self.options, asked, self.view_count)
-        return _within(self._labelled(bare, min(asked, self.view_count), proxy), self.room)
+        count = min(asked, self.view_count)
+        return _within(sample if count == len(sample) else self._labelled(bare, count, proxy), self.room)
 
     def _labelled(self, bare: DistilledSet, count: int, proxy: ProxyModel | None) -> DistilledSet:
         """Return ``bare`` with labels of ``count`` mixed views."""

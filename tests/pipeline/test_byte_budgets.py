@@ -66,7 +66,7 @@ def test_compressed_labels_are_more_in_the_same_bytes(run, tmp_path, method):
     made = infer.load(file)
     assert 0.97 * 4000 < made.label_bytes <= 4000
     assert len(made) == result["images"]["views"] == made.mixed_views.count > 4000 / 5.25
-    assert (made.mixed_views.drawn or len(made)) >= len(made)
+    assert len(made) <= (made.mixed_views.drawn or len(made)) < 1.1 * len(made)  # few are labelled for nothing
     ours, baseline = result["students"]
     assert 0.97 * ours["bytes"] < baseline["bytes"] <= 20_000
 
