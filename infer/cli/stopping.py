@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextlib
 import logging
@@ -32,11 +33,15 @@ def stoppable() -> Iterator[None]:
     """
     process = os.getpid()
     _received.clear()
+    dropped: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() != process:  # a forked one, which inherits the handler
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+        elif dropped:
+            dropped.clear()
+            raise KeyboardInterrupt
         elif _received:
             end_now()
         else:
@@ -50,6 +55,14 @@ def stoppable() -> Iterator[None]:
         _end(_reason(_received[0]))
         os._exit(128 + _received[0])
 
+    def unraised(told: sys.UnraisableHookArgs) -> None:
+        if isinstance(told.exc_value, KeyboardInterrupt):  # in a callback, as an import has: Python would go on
+            dropped[:] = _received
+            threading.Timer(0.1, _thread.interrupt_main, _received or [signal.SIGINT]).start()
+        elif not _received:
+            show(told)
+
+    show, sys.unraisablehook = sys.unraisablehook, unraised
     kinds = [kind for kind in (getattr(signal, name, None) for name in _SIGNALS) if kind is not None]
     replaced = {kind: signal.signal(kind, stop) for kind in kinds if signal.getsignal(kind) is signal.SIG_DFL}
     try:
@@ -63,6 +76,7 @@ def stoppable() -> Iterator[None]:
             raise SystemExit(130) from None
         raise
     finally:
+        sys.unraisablehook = show
         for kind, handler in replaced.items():
             signal.signal(kind, handler)
 

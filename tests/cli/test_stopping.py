@@ -68,6 +68,37 @@ def test_a_second_signal_ends_a_command_that_hangs(start, tmp_path):
     assert ended(process, signal.SIGTERM) == (143, LINE.format("stopped by SIGTERM"))
 
 
+DROPPED = """\
+import signal, time, weakref
+from infer.cli.stopping import stoppable
+class Thing: pass
+def called(reference):
+    print("called", flush=True)
+    time.sleep(60)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with stoppable():
+    thing = Thing()
+    kept = weakref.ref(thing, called)
+    del thing
+    for _ in range(600):
+        time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "end"),
+    [(signal.SIGTERM, (143, LINE.format("stopped by SIGTERM"))), (signal.SIGINT, (130, LINE.format("interrupted")))],
+    ids=["SIGTERM", "SIGINT"],
+)
+def test_an_interruption_that_a_callback_drops_comes_once_more(start, tmp_path, number, end):
+    """Python shows and drops an exception of a callback, of which an import has many."""
+    script = tmp_path / "dropped.py"
+    script.write_text(DROPPED)
+    process = start(str(script))
+    assert process.stdout.readline() == "called\n"
+    assert ended(process, number) == end
+
+
 def test_a_hangup_that_is_ignored_stays_ignored(start, tmp_path):
     """As by nohup."""
     script = tmp_path / "distill.py"
