@@ -23,6 +23,9 @@ _PATIENCE = 20
 _received: list[int] = []
 """The signal that stops this process, if one has come."""
 
+_dropped: list[int] = []
+"""The same signal, while its interruption is to be raised again."""
+
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
@@ -33,14 +36,14 @@ def stoppable() -> Iterator[None]:
     """
     process = os.getpid()
     _received.clear()
-    dropped: list[int] = []
+    _dropped.clear()
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() != process:  # a forked one, which inherits the handler
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif dropped:
-            dropped.clear()
+        elif _dropped:
+            _dropped.clear()
             raise KeyboardInterrupt
         elif _received:
             end_now()
@@ -55,18 +58,11 @@ def stoppable() -> Iterator[None]:
         _end(_reason(_received[0]))
         os._exit(128 + _received[0])
 
-    def unraised(told: sys.UnraisableHookArgs) -> None:
-        if isinstance(told.exc_value, KeyboardInterrupt):  # in a callback, as an import has: Python would go on
-            dropped[:] = _received
-            threading.Timer(0.1, _thread.interrupt_main, _received or [signal.SIGINT]).start()
-        elif not _received:
-            show(told)
-
-    show, sys.unraisablehook = sys.unraisablehook, unraised
     kinds = [kind for kind in (getattr(signal, name, None) for name in _SIGNALS) if kind is not None]
     replaced = {kind: signal.signal(kind, stop) for kind in kinds if signal.getsignal(kind) is signal.SIG_DFL}
     try:
-        yield
+        with _none_dropped():
+            yield
     except BaseException as error:
         if _received:  # whatever a library made of the interruption
             _end(_reason(_received[0]))
@@ -76,9 +72,26 @@ def stoppable() -> Iterator[None]:
             raise SystemExit(130) from None
         raise
     finally:
-        sys.unraisablehook = show
         for kind, handler in replaced.items():
             signal.signal(kind, handler)
+
+
+@contextlib.contextmanager
+def _none_dropped() -> Iterator[None]:
+    """Raise an interruption again that came in a callback, of which an import has many: Python shows it and goes on."""
+
+    def unraised(told: sys.UnraisableHookArgs) -> None:
+        if isinstance(told.exc_value, KeyboardInterrupt):
+            _dropped[:] = _received
+            threading.Timer(0.1, _thread.interrupt_main, _received or [signal.SIGINT]).start()
+        elif not _received:
+            show(told)
+
+    show, sys.unraisablehook = sys.unraisablehook, unraised
+    try:
+        yield
+    finally:
+        sys.unraisablehook = show
 
 
 def is_interruption(error: BaseException | None) -> bool:

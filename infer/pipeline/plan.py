@@ -177,11 +177,11 @@ def _more(costs: Costs, extent: Extent, wanted: Extent) -> dict[str, float]:
     return {what: costs.total(more) / _PLANNED for what, more in found.items()}
 
 
-def too_short(time: str, rungs: Sequence[Rung]) -> UserError:
-    """Return the error for a time into which no rung fits: with the one that would do."""
+def too_short(time: str, rungs: Sequence[Rung], cure: str = "") -> UserError:
+    """Return the error for a time into which no rung fits: with the one that would do, and another ``cure``."""
     rung = min(rungs, key=lambda rung: rung.costs.total(Extent()))
     needed = rung.costs.total(Extent()) / _PLANNED
     enough = f"{math.ceil(needed)}s" if needed < 120 else f"{math.ceil(needed / 60)}m"
     return UserError(
-        f"time={time}: too short for the smallest plan ({rung.title}: {rough(needed)}); give time={enough}"
+        f"time={time}: too short for the smallest plan ({rung.title}: {rough(needed)}); give time={enough}{cure}"
     )

@@ -73,15 +73,19 @@ def made(options: DistillOptions, context: Context, curve: Sequence[float], room
             rungs.append(Rung(title, chosen, costs))
         if plan := fitting(rungs, wanted, room):
             return plan
-    raise too_short(str(options.time), rungs)
+    smaller = min(_offered(options, context)) < min(_sides(options, context))
+    raise too_short(str(options.time), rungs, ", or dataset.image_size=auto for smaller pictures" if smaller else "")
 
 
 def _sides(options: DistillOptions, context: Context) -> Sequence[int]:
     """Return the sizes of pictures that may be chosen, the largest first."""
+    return _offered(options, context) if options.dataset.image_size == "auto" else [context.data.side]
+
+
+def _offered(options: DistillOptions, context: Context) -> Sequence[int]:
+    """Return the sizes that ``dataset.image_size=auto`` chooses from: that of the file where one is updated."""
     root = options.dataset.root
-    if options.dataset.image_size != "auto" or root is None or options.update is not None:
-        return [context.data.side]
-    return offered_sizes(str(user_path(root)))
+    return [context.data.side] if root is None or options.update is not None else offered_sizes(str(user_path(root)))
 
 
 def record_of(options: DistillOptions, plan: Plan) -> dict[str, Any]:

@@ -100,4 +100,4 @@ def test_too_short_a_time_is_told_with_one_that_would_do():
     assert isinstance(error, infer.UserError)
     assert str(error) == "time=20s: too short for the smallest plan (small: 35 s); give time=36s"
     assert fitting([LARGE, SMALL], WANTED, 36).rung == SMALL
-    assert str(too_short("20s", [LARGE])).endswith("give time=5m")
+    assert str(too_short("20s", [LARGE], ", or smaller pictures")).endswith("give time=5m, or smaller pictures")

@@ -134,6 +134,12 @@ def test_too_short_a_time_is_refused_before_anything_is_trained(run, pictures, t
     assert not [*tmp_path.rglob("*.json")]
 
 
+def test_too_short_a_time_for_large_pictures_names_the_key_of_smaller_ones(run, pictures):
+    words = [*WORDS, *NOW, f"dataset.root={pictures}", "dataset.image_size=40", "time=0.1s"]
+    with pytest.raises(UserError, match=r"40 pixels.*, or dataset\.image_size=auto for smaller pictures$"):
+        run("distill", *words)
+
+
 @pytest.mark.parametrize("time", ["45", "ten minutes", "-3m"])
 def test_a_time_is_a_duration(config, time):
     with pytest.raises(infer.UserError, match=rf"^time={time}: give a number and s, m or h, such as 30m$"):
