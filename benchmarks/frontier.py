@@ -2,9 +2,11 @@
 
     python benchmarks/frontier.py outputs/distill/cifar*/*bytes --to docs/results/frontier
 
-table.csv has a row for each data set, size and source, over all seeds that were run, and one for each published point;
-cost.csv has the seconds and the memory of every run; frontier.png shows the points over the logarithm of the bytes.
-The published ones, of the same student on official pictures, were read from a figure of Bao et al. (ICCV 2025).
+runs.csv has a row for each student, with what it cost. Those that are there stay, so that runs of several days come
+together; a student that was trained again takes the place of its row. table.csv has a row for each data set, size,
+source and settings, over all seeds, and one for each published point; frontier.png shows them over the logarithm of
+the bytes. The published ones, of the same student on official pictures, were read from a figure of Bao et al. (ICCV
+2025).
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from typing import Any
 
 STUDENT = "convnet_instance"
 COLUMNS = ("dataset", "method", "student", "bytes", "accuracy", "std", "seeds", "published")
-COSTS = ("dataset", "bytes", "seed", "pictures", "views", "teachers_s", "assemble_s", "student_s", "peak_bytes")
+POINT = ("dataset", "method", "budget", "teachers", "steps", "share", "quality")
+"""What the students of one row of the table have in common."""
+RUNS = (*POINT, "seed", "bytes", "accuracy", "pictures", "views", "teachers_s", "assemble_s", "student_s", "peak_bytes")
 PUBLISHED = {
     ("cifar10", "TM-RUO"): [(131_000, 0.703), (960_000, 0.775), (2_500_000, 0.797)],
     ("cifar10", "NSD"): [(123_000, 0.685), (1_230_000, 0.734), (6_100_000, 0.752)],
@@ -38,31 +42,68 @@ PUBLISHED = {
 Result = Mapping[str, Any]
 
 
-def measured(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """Return a row for each data set, size and source: the file, random pictures in as many bytes, all pictures."""
-    found: dict[tuple[str, str, int], list[tuple[int, float]]] = defaultdict(list)
-    for result in results:
-        size = result["budget"]["bytes"]
-        for row in result["students"]:
-            if row["backbone"] != STUDENT:
-                continue
-            method = result["method"] if row["source"] == "distilled" else row["source"]
-            taken = result["bytes"]["file"] if row["source"] == "distilled" else row["bytes"]
-            group = found[result["dataset"], method, size if method != "real" else 0]
-            group += [(taken, accuracy) for accuracy in row["accuracies"] if method != "real" or not group]
-    return [
-        {
-            "dataset": dataset,
-            "method": method,
-            "student": STUDENT,
-            "bytes": max(taken for taken, _ in group),
-            "accuracy": round(statistics.fmean(accuracy for _, accuracy in group), 5),
-            "std": round(statistics.stdev(accuracy for _, accuracy in group), 5) if len(group) > 1 else 0.0,
-            "seeds": len(group),
-            "published": "false",
-        }
-        for (dataset, method, _), group in sorted(found.items())
-    ]
+def students(result: Result) -> list[dict[str, Any]]:
+    """Return the rows of a run: its file, random pictures in as many bytes, all pictures."""
+    budget, seconds = result["budget"], result["seconds"]
+    settings = {
+        "budget": budget["bytes"],
+        "teachers": "+".join(result["teachers"]),
+        "steps": result["recipe"]["steps"],
+        "share": budget["label_share"],
+        "quality": budget["quality"],
+    }
+    rows = []
+    for student in result["students"]:
+        ours, real = student["source"] == "distilled", student["source"] == "real"
+        (accuracy,) = student["accuracies"]  # one of each seed, whose pictures are its own
+        rows.append(
+            {
+                "dataset": result["dataset"],
+                "method": result["method"] if ours else student["source"],
+                **(dict.fromkeys(settings, "") if real else settings),
+                "seed": result["seed"],
+                "bytes": result["bytes"]["file"] if ours else student["bytes"],
+                "accuracy": round(accuracy, 5),
+                "pictures": sum(result["images"]["naturals"]) if ours else "",
+                "views": result["images"]["views"] if ours else "",
+                "teachers_s": round(seconds["teachers"]),
+                "assemble_s": round(seconds["assemble"]),
+                "student_s": round(student["seconds"]),
+                "peak_bytes": result["hardware"]["peak_bytes"],
+            }
+        )
+    return rows
+
+
+def merged(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return the rows in order, the last one of each student."""
+    latest = {}
+    for row in rows:
+        latest[tuple(str(row[column]) for column in (*POINT, "seed"))] = {name: str(row[name]) for name in RUNS}
+    return [latest[key] for key in sorted(latest)]
+
+
+def measured(rows: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Return a row of the table for the students that differ by nothing but their seed."""
+    found: dict[tuple[str, ...], list[Mapping[str, str]]] = defaultdict(list)
+    for row in rows:
+        found[tuple(row[column] for column in POINT)].append(row)
+    table = []
+    for group in found.values():
+        accuracies = [float(row["accuracy"]) for row in group]
+        table.append(
+            {
+                "dataset": group[0]["dataset"],
+                "method": group[0]["method"],
+                "student": STUDENT,
+                "bytes": max(int(row["bytes"]) for row in group),
+                "accuracy": round(statistics.fmean(accuracies), 5),
+                "std": round(statistics.stdev(accuracies), 5) if len(group) > 1 else 0.0,
+                "seeds": len(group),
+                "published": "false",
+            }
+        )
+    return sorted(table, key=lambda row: (row["dataset"], row["method"], row["bytes"]))
 
 
 def published() -> list[dict[str, Any]]:
@@ -72,24 +113,6 @@ def published() -> list[dict[str, Any]]:
         | {"std": "", "seeds": "", "published": "true"}
         for (dataset, method), points in PUBLISHED.items()
         for size, accuracy in points
-    ]
-
-
-def costs(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """Return the seconds of the stages of every run, and the peak of its memory."""
-    return [
-        {
-            "dataset": result["dataset"],
-            "bytes": result["budget"]["bytes"],
-            "seed": result["seed"],
-            "pictures": sum(result["images"]["naturals"]),
-            "views": result["images"]["views"],
-            "teachers_s": round(result["seconds"]["teachers"]),
-            "assemble_s": round(result["seconds"]["assemble"]),
-            "student_s": round(sum(row["seconds"] for row in result["students"] if row["source"] == "distilled")),
-            "peak_bytes": result["hardware"]["peak_bytes"],
-        }
-        for result in results
     ]
 
 
@@ -135,15 +158,17 @@ def draw(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def main() -> None:
     """Read the results, and write tables and plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, with seed<N> below them")
+    parser.add_argument("runs", nargs="*", type=Path, help="folders of runs, with seed<N> below them")
     parser.add_argument("--to", type=Path, default=Path("frontier"), help="folder of the tables and the plot")
     options = parser.parse_args()
     files = sorted(file for folder in options.runs for file in folder.glob("seed*/result.json"))
-    results = [json.loads(file.read_text()) for file in files]
-    rows = measured(results) + published()
     options.to.mkdir(parents=True, exist_ok=True)
+    known = options.to / "runs.csv"
+    runs = list(csv.DictReader(known.read_text().splitlines())) if known.exists() else []
+    runs = merged([*runs, *(row for file in files for row in students(json.loads(file.read_text())))])
+    rows = measured(runs) + published()
+    write(known, RUNS, runs)
     write(options.to / "table.csv", COLUMNS, rows)
-    write(options.to / "cost.csv", COSTS, costs(results))
     draw(options.to / "frontier.png", rows)
     for row in rows:
         print(f"{row['dataset']:9} {row['method']:12} {row['bytes']:>11,} B  {100 * row['accuracy']:.1f} %")

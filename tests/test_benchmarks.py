@@ -257,6 +257,52 @@ def test_gains_are_paired_differences_against_classes_per_teacher(command, tmp_p
     assert done.stderr == "error: set, ipc 5: runs of different settings; name the files of one command\n"
 
 
+def _frontier_run(folder, seed, accuracy, steps=10):
+    """Write the part of a run's result that the frontier reads."""
+    students = [
+        {"source": "distilled", "accuracies": [accuracy], "bytes": 900, "seconds": 9.4},
+        {"source": "random", "accuracies": [accuracy - 0.1], "bytes": 899, "seconds": 9.4},
+        {"source": "real", "accuracies": [0.9], "bytes": 5000, "seconds": 20.0},
+    ]
+    result = {
+        "dataset": "cifar10",
+        "method": "infer_plus",
+        "seed": seed,
+        "budget": {"bytes": 1000, "label_share": 0.25, "quality": 40},
+        "bytes": {"file": 990 + seed},
+        "teachers": {"convnet": {}},
+        "recipe": {"steps": steps},
+        "images": {"naturals": [3, 4], "views": 50},
+        "seconds": {"teachers": 5.0, "assemble": 6.0},
+        "students": students,
+        "hardware": {"peak_bytes": 77},
+    }
+    (folder / f"seed{seed}").mkdir(parents=True)
+    (folder / f"seed{seed}" / "result.json").write_text(json.dumps(result))
+
+
+def test_frontier_brings_runs_of_several_days_together(command, tmp_path):
+    _frontier_run(tmp_path / "first", 0, 0.7)
+    _frontier_run(tmp_path / "later", 0, 0.72)
+    _frontier_run(tmp_path / "later", 1, 0.74)
+    _frontier_run(tmp_path / "other steps", 0, 0.6, steps=20)
+    for name in ("first", "later", "other steps"):
+        done = command("benchmarks/frontier.py", str(tmp_path / name), "--to", str(tmp_path / "to"))
+        assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "to" / "table.csv").read_text().splitlines()))
+    ours = [(row["method"], row["bytes"], row["accuracy"], row["std"], row["seeds"]) for row in rows[:5]]
+    assert sorted(ours) == [
+        ("infer_plus", "990", "0.6", "0.0", "1"),
+        ("infer_plus", "991", "0.73", "0.01414", "2"),
+        ("random", "899", "0.5", "0.0", "1"),
+        ("random", "899", "0.63", "0.01414", "2"),
+        ("real", "5000", "0.9", "0.0", "2"),
+    ]
+    runs = list(csv.DictReader((tmp_path / "to" / "runs.csv").read_text().splitlines()))
+    assert [row["student_s"] for row in runs if row["method"] == "infer_plus"] == ["9"] * 3
+    assert (tmp_path / "to" / "frontier.png").stat().st_size > 1000
+
+
 @pytest.mark.parametrize("name", ["distillation", "student"])
 def test_the_documented_ratios_are_the_recorded_ones(name):
     text = (ROOT / "docs" / "performance.md").read_text()
