@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,6 +33,7 @@ class Forecast:
 
     Args:
         pieces: of the run, in the order in which they are worked on.
+        ends: when the run ends, of time.perf_counter(), where that is decided; None: the pieces tell.
 
     Example:
         >>> forecast = Forecast([Piece("teacher a", "a", 1000), Piece("student a", "a", 500)])
@@ -42,8 +44,8 @@ class Forecast:
         10.0
     """
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
-        self._pieces = pieces
+    def __init__(self, pieces: Sequence[Piece], ends: float | None = None) -> None:
+        self._pieces, self._ends = pieces, ends
         self._next = 0
         self._speeds: dict[str, float] = {}
 
@@ -70,6 +72,8 @@ class Forecast:
         Returns:
             The seconds; None for a piece that is not of the run, or while no speed is known.
         """
+        if self._ends is not None:
+            return max(0.0, self._ends - time.perf_counter())
         places = [self._position(title) for title in shares]
         if None in places:
             return None
@@ -102,9 +106,9 @@ _current: ContextVar[Forecast] = ContextVar("forecast")
 
 
 @contextmanager
-def forecasting(pieces: Sequence[Piece]) -> Iterator[None]:
-    """Estimate the time left of the work in the block, which consists of ``pieces``."""
-    token = _current.set(Forecast(pieces))
+def forecasting(pieces: Sequence[Piece], ends: float | None = None) -> Iterator[None]:
+    """Estimate the time left of the work in the block: of its ``pieces``, or until its end where that is decided."""
+    token = _current.set(Forecast(pieces, ends))
     try:
         yield
     finally:

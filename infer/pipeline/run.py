@@ -123,7 +123,7 @@ def _logged(run: Run, folder: Path, before: dict[str, Any] | None) -> dict[str, 
     with tracking.loggers(options.logger, folder, name, "distill", tags, run.settings) as loggers:
         context = replace(run.context, loggers=loggers)
         planned = stages_of(options, data, _known_rows(options, before), before)
-        with workers(), stages(len(planned)), forecasting([*chain(*planned)]):
+        with workers(), stages(len(planned)), forecasting([*chain(*planned)], timed.end()):
             result, teachers = _distill(replace(run, context=context), folder, before)
             write_json(folder / RESULT, result)
             result = with_suspects(run, folder, result, teachers)

@@ -120,6 +120,12 @@ def whole_curve() -> Sequence[float] | None:
     return clock.curve if clock else None
 
 
+def end() -> float | None:
+    """Return when a run that fills its time ends, of time.perf_counter(); None for another."""
+    clock = _clock.get()
+    return None if clock is None or clock.costs is None else clock.began + clock.seconds
+
+
 def for_choices(options: DistillOptions) -> DistillOptions:
     """Return the options with the time that is left for trying ``budget.choices``."""
     clock = _clock.get()

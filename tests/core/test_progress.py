@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import ROOT
@@ -142,6 +143,13 @@ def test_pieces_that_are_found_done_take_no_time():
     run = Forecast(RUN)
     assert run.left({"student a": 0.5}, 10) == pytest.approx(10)
     assert run.left({"teacher a": 0.5}, 10) is None  # before it
+
+
+def test_a_run_with_a_time_has_what_is_left_of_it():
+    run = Forecast(RUN, ends=time.perf_counter() + 100)
+    assert run.left({"teacher a": 0}, 0) == pytest.approx(100, abs=5)
+    assert run.left({"student a": 0.5}, 1e6) == pytest.approx(100, abs=5)
+    assert Forecast(RUN, ends=time.perf_counter() - 1).left({"student a": 0.5}, 10) == 0
 
 
 def test_lines_give_the_time_left_of_the_run(clock, caplog):

@@ -1,6 +1,7 @@
 """A run with a time ends with its plan, finds it again, and is refused at once where the time is too short."""
 
 import json
+import time
 from contextvars import ContextVar
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import torch
 import infer
 from infer.core.errors import UserError
 from infer.core.files import write_json
+from infer.core.forecast import forecasting
 from infer.pipeline import timed
 from infer.pipeline.costs import Expectation, Speeds, choices_of_networks
 from infer.pipeline.plan import Costs, Point
@@ -26,8 +28,13 @@ NOW = ["students.seeds=1", "budget.choices.budget.quality=[60]", "report.curve=n
 def test_a_run_with_a_time_has_its_plan_and_finds_it_again(run, config, pictures, tmp_path, monkeypatch):
     monkeypatch.setattr("infer.training.speed._SECONDS", 0.05)
     monkeypatch.setattr("infer.pipeline.plan._MOST_SEEDS", 1)
+    ends = []
+    monkeypatch.setattr(
+        "infer.pipeline.run.forecasting", lambda pieces, end: ends.append(end) or forecasting(pieces, end)
+    )
     words = [*WORDS, *NOW, f"dataset.root={pictures}", "time=1h"]
     result = run("distill", *words)
+    assert 3000 < ends[0] - time.perf_counter() < 3600
     plan = result["plan"]
     assert (plan["time"], plan["seeds"], plan["tries"], plan["points"], plan["left_out"]) == ("1h", 1, 0, 0, [])
     assert plan["settings"] == {
