@@ -89,7 +89,7 @@ def missing_budgets(options: DistillOptions, data: Splits, result: Mapping[str, 
     """Return the budgets of :func:`curve_budgets` at which ``result`` has no point of the students asked for."""
     found = result or {}
     points = {point["budget"] for point in found.get("curve", []) if _is_of(point, options)}
-    known = points | {each["budget"] for each in found.get("curve_left_out", [])}
+    known = points | {each["budget"] for each in found.get("curve_left_out", []) if each["reason"] != "time"}
     return [budget for budget in curve_budgets(options, data) if budget not in known]
 
 
@@ -125,6 +125,7 @@ class LearningCurve:
         rows: of its table.
         made: the content of its result.json so far: the facts of its set, and an earlier curve.
         folder: the run's. Each budget has a folder of its own below it, and a run that is stopped goes on there.
+        multiples: of the budget that were asked for, where ``options`` have those alone that there is time for.
     """
 
     sets: ComparedSets
@@ -132,12 +133,13 @@ class LearningCurve:
     rows: Sequence[Row]
     made: Mapping[str, Any]
     folder: Path
+    multiples: Sequence[float] | None = None
 
     def measure(self) -> dict[str, Any]:
         """Return ``curve``, its points from the smallest budget to the largest, and ``curve_left_out``.
 
-        A budget is left out where it is too small for a set, and where it, or a smaller one, has room for every train
-        picture. The run's own budget never is.
+        A budget is left out where it is too small for a set, where it, or a smaller one, has room for every train
+        picture, and where there is no time for it. The run's own budget never is.
         """
         missing = missing_budgets(self.options, self._context.data, self.made)
         if not missing:
@@ -145,7 +147,8 @@ class LearningCurve:
         stage("Training students for the learning curve (%s)", counted(len(missing), "budget"))
         points = [point for point in self.made.get("curve", []) if _is_of(point, self.options)]
         points = [point for point in points if (point["budget"] or self._own) not in missing]
-        left_out = {each["budget"]: each["reason"] for each in self.made.get("curve_left_out", [])}
+        known = self.made.get("curve_left_out", [])
+        left_out = {each["budget"]: each["reason"] for each in known if each["reason"] != "time"}
         with unnumbered():
             for budget in missing:
                 sizes = {point["budget"]: point["pictures"] for point in points if point["source"] == "distilled"}
@@ -155,6 +158,10 @@ class LearningCurve:
                     left_out[budget] = found
                 else:
                     points += found
+        if self.multiples is not None:
+            asked = replace(self.options, report=replace(self.options.report, curve=[*self.multiples]))
+            tried = {point["budget"] for point in points} | {*left_out}
+            left_out |= dict.fromkeys({*curve_budgets(asked, self._context.data)} - tried, "time")
         points.sort(key=lambda point: (point["budget"] or math.inf, [*SOURCES].index(point["source"])))
         return {
             "curve": points,

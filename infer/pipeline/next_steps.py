@@ -15,17 +15,20 @@ from infer.pipeline.selected import SELECTED
 def snippet(result: Mapping[str, Any], file: Path) -> list[str]:
     """Return three lines of Python that train a student on a distilled file, with as many steps as in the run.
 
+    A frozen network takes none.
+
     Args:
         result: the content of result.json.
         file: the distilled file.
     """
     rows = result["students"]
     name = next((row["backbone"] for row in rows if row["backbone"] in NETWORKS), "convnet")
-    steps = min(row["steps"] for row in rows)  # those of the full training set may be more
+    # those of the full training set may be more
+    steps = min((row["steps"] for row in rows if row["backbone"] == name), default=min(row["steps"] for row in rows))
     return [
         "import infer",
         f"small = infer.load({file.as_posix()!r})",
-        f"student = infer.train_student(small, {name!r}, steps={steps})",
+        f"student = infer.train_student(small, {name!r}{f', steps={steps}' if steps else ''})",
     ]
 
 
@@ -60,6 +63,8 @@ def _advice(result: Mapping[str, Any]) -> list[str]:
     if not (found := result["recommended"]):
         return ["Learning curve: its largest file is not within report.tolerance of all pictures"]
     facts = f"{found['pictures']:,} stored pictures lose {100 * found['within']:.1f} points against all of them"
+    if found["budget"] == result["bytes"]["budget"]:
+        return [f"Learning curve: {facts} ({found['bytes']:,} B); they are those of this file"]
     return [f"Learning curve: {facts} ({found['bytes']:,} B); the command:", f"    {found['command']}"]
 
 

@@ -116,6 +116,10 @@ class Plan:
     left_out: Mapping[str, float]
 
 
+LATE = ("students a row", "points of the curve")
+"""What is decided when the first students are trained, as what was left out has it."""
+
+
 def extents(wanted: Extent) -> list[Extent]:
     """Return the extents from the smallest to the largest, each with a little more of one thing than the one before.
 
@@ -161,19 +165,19 @@ def fitting(rungs: Sequence[Rung], wanted: Extent, seconds: float) -> Plan | Non
         if rung.costs.total(among[0]) <= room:
             extent = largest(rung.costs, among, room)
             larger = {other.title: other.costs.total(among[0]) / _PLANNED for other in rungs[:at]}
-            return Plan(rung, extent, {**larger, **_more(rung.costs, extent, wanted)})
+            return Plan(rung, extent, {**larger, **missing(rung.costs, extent, wanted)})
     return None
 
 
-def _more(costs: Costs, extent: Extent, wanted: Extent) -> dict[str, float]:
+def missing(costs: Costs, extent: Extent, wanted: Extent) -> dict[str, float]:
     """Return what was wanted beyond ``extent``, and the seconds in all that each would need."""
     found, among = {}, extents(wanted)
     if extent.seeds < wanted.seeds:
-        found[f"{wanted.seeds} students a row"] = among[wanted.seeds - 1]
+        found[f"{wanted.seeds} {LATE[0]}"] = among[wanted.seeds - 1]
     if extent.tries < among[-1].tries:
         found[f"{wanted.tries} choices tried"] = Extent(wanted.seeds, wanted.tries)
     if extent.points < wanted.points:
-        found[f"{wanted.points} points of the curve"] = Extent(wanted.seeds, among[-1].tries, wanted.points)
+        found[f"{wanted.points} {LATE[1]}"] = Extent(wanted.seeds, among[-1].tries, wanted.points)
     return {what: costs.total(more) / _PLANNED for what, more in found.items()}
 
 

@@ -97,8 +97,13 @@ def record_of(options: DistillOptions, plan: Plan) -> dict[str, Any]:
         "stages": {name: round(value, 1) for name, value in stages.items()},
         "settings": dict(plan.rung.settings),
         **plan.extent._asdict(),
-        "left_out": [{"what": what, "needs_seconds": round(value, 1)} for what, value in plan.left_out.items()],
+        "left_out": left_out(plan.left_out),
     }
+
+
+def left_out(found: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return what is left out, as a record has it, from the seconds in all that each would need."""
+    return [{"what": what, "needs_seconds": round(value, 1)} for what, value in found.items()]
 
 
 def lines(record: Mapping[str, Any]) -> Iterator[str]:

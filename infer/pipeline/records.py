@@ -74,10 +74,10 @@ class CurvePoint(BaseModel):
 
 
 class LeftOut(BaseModel):
-    """A budget that the learning curve has no point at, and why: ``small`` or ``whole``."""
+    """A budget that the learning curve has no point at, and why: ``small``, ``whole`` or ``time``."""
 
     budget: Count
-    reason: Literal["small", "whole"]
+    reason: Literal["small", "whole", "time"]
 
 
 class _Teacher(BaseModel):
@@ -97,6 +97,7 @@ class _Images(BaseModel):
     compensators: Count
     composed_per_class: Count
     views: Count
+    drawn: bool = False
 
 
 class _Budget(BaseModel):

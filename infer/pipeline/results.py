@@ -49,6 +49,7 @@ def set_facts(assembler: Assembler, options: DistillOptions, distilled: Distille
             "compensators": len(distilled.compensators),
             "composed_per_class": len(distilled.pairs) // classes,
             "views": views.count if views else 0,
+            "drawn": set(assembler.naturals.reasons) == {"random"},
         },
         "teachers": {t.name: {"accuracy": t.accuracy, "seconds": t.seconds} for t in assembler.teachers},
         **({} if options.update is None else {"update": earlier_file(options.update).facts(data)}),

@@ -164,11 +164,11 @@ def _distill(run: Run, folder: Path, before: Mapping[str, Any] | None) -> tuple[
         made |= {"choices": choices, "digests": set_digests(folder, teachers)}
         write_json(folder / RESULT, made)
     sets = ComparedSets(assembler, distilled)
-    stage("Training %s", counted(len(missing_rows(options, known or [])) * options.students.seeds, "student"))
+    stage("Training %s", timed.students(options, len(missing_rows(options, known or []))))
     options, rows = timed.compared(sets, options, folder, known or [])
     asked = options.report.language and not is_analysed(options, before)
     analysed = _analysed(sets, options, rows, folder) if asked else {}
-    curve = LearningCurve(sets, timed.for_curve(options), rows, made, folder).measure()
+    curve = LearningCurve(sets, timed.for_curve(options), rows, made, folder, timed.whole_curve()).measure()
     seconds = {**made["seconds"], "students": round(sum(row["seconds"] for row in rows), 2), "total": 0.0}
     if any(row not in rows for row in made["students"]):  # an analysis is of the rows that were
         made = {key: value for key, value in made.items() if key not in ANALYSIS}

@@ -20,14 +20,14 @@ from infer.core.durations import rough, seconds
 from infer.core.files import find_folder, reserve_folder, write_json
 from infer.core.folder_names import folder_name
 from infer.core.paths import user_path
-from infer.core.progress import rank
+from infer.core.progress import counted, rank
 from infer.core.records import read_record
 from infer.pipeline.baselines import ComparedSets
 from infer.pipeline.compare import Row, compare, missing_rows
 from infer.pipeline.costs import PAGE
 from infer.pipeline.options import DistillOptions
-from infer.pipeline.plan import Costs, Extent, Point, extents, filled, largest, side_by_side
-from infer.pipeline.planning import PlanRecord, Spent, as_planned, extended, lines, made, record_of
+from infer.pipeline.plan import LATE, Costs, Extent, Point, extents, filled, largest, missing, side_by_side
+from infer.pipeline.planning import PlanRecord, Spent, as_planned, extended, left_out, lines, made, record_of
 from infer.pipeline.run_folder import Backbones, context_of, identity, run_name
 from infer.pipeline.search import combinations
 from infer.training.jobs import threads_of_each
@@ -85,9 +85,15 @@ class _Clock:
         )
 
     def decided(self, options: DistillOptions, seeds: int, points: int) -> DistillOptions:
-        """Return the options with what was decided, and keep it with the plan."""
-        self.record |= {"seeds": seeds, "points": points}
+        """Return the options with what was decided, and keep it, and what is left out now, with the plan."""
+        assert self.costs is not None
+        tries = self.record["tries"]
+        found = missing(self.costs, Extent(seeds, tries, points), Extent(self.usual, tries, len(self.curve)))
+        kept = [each for each in self.record["left_out"] if not each["what"].endswith(LATE)]
+        self.record |= {"seeds": seeds, "points": points, "left_out": kept + left_out(found)}
         write_json(self.file, self.record)
+        fit = f"{counted(seeds, 'student')} a row, {counted(points, 'point')} of the learning curve"
+        log.info("time=%s has room for %s", self.record["time"], fit)
         return extended(options, self.record, self.curve)
 
 
@@ -126,6 +132,11 @@ def end() -> float | None:
     return None if clock is None or clock.costs is None else clock.began + clock.seconds
 
 
+def students(options: DistillOptions, rows: int) -> str:
+    """Return how many students are to be trained, for ``rows`` of the table: not known yet where the time decides."""
+    return "students, as many as there is time for" if end() else counted(rows * options.students.seeds, "student")
+
+
 def for_choices(options: DistillOptions) -> DistillOptions:
     """Return the options with the time that is left for trying ``budget.choices``."""
     clock = _clock.get()
@@ -155,7 +166,7 @@ def compared(
         for source in {source for _, source in missing_rows(options, known)} - {"real"}:
             sets[source]  # is created here, and no part of what the first students take
         began = time.perf_counter()
-        compare(sets, replace(options, students=replace(options.students, seeds=1)), folder, known)
+        rows = compare(sets, replace(options, students=replace(options.students, seeds=1)), folder, known)
         took = time.perf_counter() - began
         clock.learn(None if known else took)  # rows of an earlier command took no time
         among = extents(Extent(clock.usual, points=len(clock.curve)))
@@ -163,6 +174,8 @@ def compared(
         room = clock.left() + (took if options.seed == 0 else 0.0)
         found = filled(clock.costs, largest(clock.costs, among, room), room)
         options = clock.decided(options, found.seeds, found.points)
+        if found.seeds == 1:
+            return options, rows
     return options, compare(sets, options, folder, known)
 
 
@@ -175,7 +188,8 @@ def for_curve(options: DistillOptions) -> DistillOptions:
     later = {"page": PAGE, "suspects": clock.costs.stages["suspects"]}  # the analysis is done
     costs = replace(clock.costs, stages=later, students=[], analysed=0.0)
     among = [Extent(seeds, points=points) for points in range(len(clock.curve) + 1)]
-    return clock.decided(options, seeds, largest(costs, among, clock.left()).points)
+    points = largest(costs, among, clock.left()).points
+    return options if points == clock.record["points"] else clock.decided(options, seeds, points)
 
 
 def recorded(result: dict[str, Any], file: Path, begun: bool) -> dict[str, Any]:
@@ -201,7 +215,7 @@ def _clock_of(options: DistillOptions, backbones: Backbones, began: float) -> _C
     context = context_of(options, backbones)
     spent = Spent(began, imported, time.perf_counter() - began - imported)
     content = {key: value for key, value in identity(options).items() if key != "seed"}  # which runs of all seeds share
-    wanted = {"curve": curve, "sources": options.students.sources, "report": options.report.language}
+    wanted = {"curve": curve, "sources": options.students.sources, "report": bool(options.report.language)}
     settings = context.identity(
         **content, **wanted, suspects=options.report.suspects, time=options.time, image_size=options.dataset.image_size
     )

@@ -18,6 +18,8 @@ from infer.report.inputs import AnalysisInputs, Samples, composed_samples, store
 def fidelity_by_kind(inputs: AnalysisInputs, space: FeatureSpace) -> dict[str, Any]:
     """Compare the file's images with the test images, and as many random training images with them.
 
+    The random ones are encoded as those of the file, so that the difference is that of the selection.
+
     Only images that are no training images can be copies of them, so only these have a memorisation-informed FID:
     composed images, and the stored images of a method that creates them.
 
@@ -32,7 +34,8 @@ def fidelity_by_kind(inputs: AnalysisInputs, space: FeatureSpace) -> dict[str, A
     """
     naturals = stored_samples(inputs.distilled)
     count = len(naturals.images)
-    kinds = {"naturals": naturals, "composed": composed_samples(inputs.distilled), "random": inputs.train.first(count)}
+    random = inputs.compressed(inputs.train.first(count))
+    kinds = {"naturals": naturals, "composed": composed_samples(inputs.distilled), "random": random}
     training = space.embed(_training(inputs))
     real = {"random"} if origin(inputs.distilled) != "real" else {"random", "naturals"}
     return {

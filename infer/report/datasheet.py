@@ -112,7 +112,8 @@ def _again(wording: Wording) -> Iterator[Markup]:
     """Give the command and the versions."""
     result = wording.result
     versions = [_code(f"infer {result['version']}"), _code(f"torch {result['hardware']['torch']}")]
-    yield wording.text("datasheet.again", versions=Markup(wording.texts["mark"]["list"]).join(versions))
+    timed = "datasheet.again_time" if re.search(r"(^|\s)time=", result["command"]) else None
+    yield wording.text("datasheet.again", timed, versions=Markup(wording.texts["mark"]["list"]).join(versions))
     yield from (Markup(""), Markup("```bash"), _quoted(result["command"]), Markup("```"))
 
 

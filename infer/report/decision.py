@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
@@ -164,7 +165,8 @@ def advise(result: Mapping[str, Any], found: Mapping[str, Any], tolerance: float
     many random images with their classes alone are not shown to be within the tolerance with their whole interval.
     ``pictures``: The stored images are enough.
 
-    ``unsure``: The loss is within the tolerance, its interval is not. ``larger``: The file has less than half of the
+    ``unsure``: The loss is within the tolerance, its interval is not: more students tell more, in a run with a time
+    twice of it. ``larger``: The file has less than half of the
     bytes of all images under its codec, and so has the largest file of the learning curve. ``decline``: None of these.
 
     Args:
@@ -192,8 +194,7 @@ def advise(result: Mapping[str, Any], found: Mapping[str, Any], tolerance: float
             return _advice("labels", classify)
         return _advice("pictures")
     if accuracy["lost"] <= tolerance:
-        seeds = f"students.seeds={2 * reported_rows(result)['distilled']['seeds']}"
-        return _advice("unsure", shlex.join([*_without(result["command"], "students.seeds="), seeds]))
+        return _advice("unsure", _with_more_students(result))
     if largest < SMALL * coded:
         return _larger(result, largest)
     return _advice("decline")
@@ -206,6 +207,16 @@ def _advice(choice: str, command: str | None = None, size: int | None = None) ->
 def _student(result: Mapping[str, Any]) -> str:
     """Return the folder of the first student of the file."""
     return str(Path(reported_rows(result)["distilled"]["weights"][0]).parent)
+
+
+def _with_more_students(result: Mapping[str, Any]) -> str:
+    """Return the command with twice as many students; where it has a time, with twice of it, with room for them."""
+    words = shlex.split(result["command"])
+    time = next((word.removeprefix("time=") for word in words if re.fullmatch(r"time=[\d.]+[smh]", word)), None)
+    if time is not None:
+        return shlex.join([*_without(result["command"], "time="), f"time={2 * float(time[:-1]):g}{time[-1]}"])
+    seeds = f"students.seeds={2 * reported_rows(result)['distilled']['seeds']}"
+    return shlex.join([*_without(result["command"], "students.seeds="), seeds])
 
 
 def _larger(result: Mapping[str, Any], largest: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class FileFacts(NamedTuple):
     Attributes:
         origin: What the stored images are: ``"real"``, ``"crops"`` of real images, or ``"synthetic"``.
         whole: Whether the file stores every training image, so that nothing was selected.
+        drawn: Whether it is nothing but images drawn at random, with their classes.
         fewest: The class with the fewest stored images, by its number.
         most: The class with the most stored images, by its number.
         settings: The settings of the run. Those that a search chose have the chosen values.
@@ -28,6 +29,7 @@ class FileFacts(NamedTuple):
 
     origin: str
     whole: bool
+    drawn: bool
     fewest: int
     most: int
     settings: dict[str, Any]
@@ -45,6 +47,12 @@ def origin_by(method: Any) -> str:
     Images of an unknown ``method``, such as that of a foreign file, count as real.
     """
     return _MADE.get(method, "real") if isinstance(method, str) else "real"
+
+
+def is_random_draw(result: Mapping[str, Any]) -> bool:
+    """Return whether the file is nothing but images drawn at random, with their classes: no network took part in it."""
+    images = result.get("images", {})
+    return bool(images.get("drawn")) and result["labels"] == "hard" and not images["compensators"]
 
 
 def file_facts(result: Mapping[str, Any], distilled: DistilledSet) -> FileFacts:
@@ -65,7 +73,8 @@ def file_facts(result: Mapping[str, Any], distilled: DistilledSet) -> FileFacts:
         settings[group] = {**_group(settings, group), name: value}
     made = origin(distilled)
     whole = made == "real" and counts == result.get("train_pictures")
-    return FileFacts(made, whole, counts.index(min(counts)), counts.index(max(counts)), settings, chosen)
+    fewest, most = counts.index(min(counts)), counts.index(max(counts))
+    return FileFacts(made, whole, is_random_draw(result), fewest, most, settings, chosen)
 
 
 def with_file_numbers(result: Mapping[str, Any], distilled: DistilledSet) -> dict[str, Any]:

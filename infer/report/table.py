@@ -73,12 +73,19 @@ def _caption(result: Mapping[str, Any]) -> str:
 
 
 def recipe_line(result: Mapping[str, Any]) -> str:
-    """Return a line with the recipe of all students. Students of the full training set can take more steps."""
+    """Return a line with the recipe of all students. Students of the full training set can take more steps.
+
+    Frozen networks take none.
+    """
+    counts = sorted({row["steps"] for row in result["students"]})
+    fitted = "the last layer of frozen networks is a logistic regression"
+    if counts == [0]:
+        return f"Recipe of every student: none; {fitted}"
     recipe = ", ".join(f"{key} {value}" for key, value in result["recipe"].items() if value is not None)
-    taken = " or ".join(f"{steps:,}" for steps in sorted({row["steps"] for row in result["students"]}))
+    taken = " or ".join(f"{steps:,}" for steps in counts if steps)
     again = result["labels"] == "views" and result["recipe"].get("mixing") != "none"
     mixed = " (mixed views are not mixed again)" if again else ""
-    return f"Recipe of every student: {recipe}{mixed}; {taken} steps taken"
+    return f"Recipe of every student: {recipe}{mixed}; {taken} steps taken" + (f"; {fitted}" if 0 in counts else "")
 
 
 def published_lines(result: Mapping[str, Any]) -> list[str]:

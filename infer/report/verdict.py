@@ -8,10 +8,14 @@ from typing import Any
 
 from infer.metrics.cost import yearly_cost
 from infer.report.decision import SMALL, decision, reported_rows
+from infer.report.file_facts import is_random_draw
 from infer.report.options import ReportOptions
 
 _BEHIND = 0.05
 """Teachers whose accuracy is lower than a student's by more than this limit what their labels can teach."""
+
+_AHEAD = 0.01
+"""Teachers that are more accurate than students of all images by more than this are told of."""
 
 _CHOICES = {"use": "adopt", "labels": "adopt", "unsure": "larger", "larger": "larger"}
 """The verdict by the choice of the advice; of all others it is "decline"."""
@@ -44,6 +48,7 @@ def decide(result: Mapping[str, Any], options: ReportOptions) -> dict[str, Any]:
             "tolerance": tolerance,
             "small": SMALL,
             "teachers_behind": teachers_behind(result),
+            "ahead": ahead(result),
         },
     }
 
@@ -52,10 +57,11 @@ def _cost(result: Mapping[str, Any], options: ReportOptions) -> dict[str, Any]:
     """Compute the yearly cost, the seconds it is computed from, and how many times smaller the file is."""
     rows = reported_rows(result)
     file, real = (rows[source]["seconds"] / rows[source]["seeds"] for source in ("distilled", "real"))
-    if rows["distilled"]["steps"] == rows["real"]["steps"]:
+    if rows["distilled"]["steps"] == rows["real"]["steps"] > 0:
         file = real = (file + real) / 2  # equal work: the measured difference is noise
     search = sum(choice["seconds"] for choice in result["choices"])
-    creation = sum(result["seconds"][stage] for stage in ("teachers", "distill", "assemble")) + search
+    stages = ("assemble",) if is_random_draw(result) else ("teachers", "distill", "assemble")
+    creation = sum(result["seconds"][stage] for stage in stages) + search
     year, price = yearly_cost(creation, file, real, options.retrainings, options.watts), options.price_per_kwh
     return {
         **year._asdict(),
@@ -66,6 +72,25 @@ def _cost(result: Mapping[str, Any], options: ReportOptions) -> dict[str, Any]:
         "real_seconds": real,
         "times_smaller": result["bytes"]["real"] / result["bytes"]["file"],
     }
+
+
+def ahead(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Find the best teacher, where it is more accurate than the students of all images: it was trained on them, too.
+
+    Args:
+        result: The content of result.json, with ``evidence``.
+
+    Returns:
+        Its ``name`` and ``accuracy``, and by how much a student of the file is below it (``points``), 0 to 1; None
+        where it is ahead by 0.01 or less. None where classes are weighted equally, too: of a teacher, the accuracy
+        alone is known.
+    """
+    rows = reported_rows(result)
+    name, teacher = max(result["teachers"].items(), key=lambda item: item[1]["accuracy"])
+    if result["evidence"]["loss"]["balanced"] or teacher["accuracy"] - rows["real"]["accuracy_mean"] <= _AHEAD:
+        return None
+    points = teacher["accuracy"] - rows["distilled"]["accuracy_mean"]
+    return {"name": name, "accuracy": teacher["accuracy"], "points": points}
 
 
 def teachers_behind(result: Mapping[str, Any]) -> float | None:

@@ -20,6 +20,7 @@ from infer.core.progress import reporting
 from infer.data import Pictures, Splits
 from infer.distilled import DistilledSet, load
 from infer.models.options import BackboneOptions
+from infer.models.pretrained import is_frozen
 from infer.models.student import StudentModule
 from infer.training.callbacks import AccuracyCurve
 from infer.training.context import Context, context_of_call
@@ -180,7 +181,8 @@ def student_in_folder(
     if result is not None:
         log.warning("%s: a student of another set; it is trained again", folder / WEIGHTS)
     module, seconds, timeline = fit_student(context, student, training_set, folder)
-    result = {**context.scores(module)._asdict(), "seconds": round(seconds, 2), "steps": student.steps}
+    steps = 0 if is_frozen(module.network) else student.steps
+    result = {**context.scores(module)._asdict(), "seconds": round(seconds, 2), "steps": steps}
     if student.points and not context.trainer.several:
         result["timeline"] = timeline
     save_student(context, student.backbone, module, folder / WEIGHTS)

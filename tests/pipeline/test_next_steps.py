@@ -39,6 +39,21 @@ def test_a_run_without_students_of_its_file_names_none(tmp_path):
     assert not [line for line in lines(tmp_path, {**RESULT, "students": ROWS[:1]}) if "infer-predict" in line]
 
 
+def test_a_frozen_network_is_trained_without_steps(tmp_path):
+    rows = [{**row, "backbone": "resnet18", "steps": 0} for row in ROWS]
+    assert lines(tmp_path, {**RESULT, "students": rows})[-1].endswith("infer.train_student(small, 'resnet18')")
+
+
+def test_the_recommended_file_has_its_command_where_it_is_another(tmp_path):
+    found = {"pictures": 680, "bytes": 900, "budget": 1000, "within": 0.022, "command": "python distill.py ipc=1"}
+    told = "Learning curve: 680 stored pictures lose 2.2 points against all of them (900 B)"
+    given = {**RESULT, "recommended": found}
+    assert f"{told}; they are those of this file" in lines(tmp_path, {**given, "bytes": {"file": 1, "budget": 1000}})
+    other = lines(tmp_path, {**given, "bytes": {"file": 1, "budget": 2000}})
+    at = other.index(f"{told}; the command:")
+    assert other[at + 1] == "    python distill.py ipc=1"
+
+
 def test_a_set_without_labels_of_its_own_is_used_by_train(tmp_path, monkeypatch):
     """Its labels come from the teachers; Python's train_student has none."""
     monkeypatch.setattr(sys, "argv", ["distill.py"])

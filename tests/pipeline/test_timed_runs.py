@@ -80,23 +80,30 @@ def test_the_first_students_decide_how_many_more_there_are(config, monkeypatch, 
             now[0] += 1
 
     costs = Costs({"start": 3, "report": 10, "suspects": 0}, [10, 10], points=[Point(5, 5)])
-    clock = timed._Clock(0.0, seconds, {"stages": {}}, tmp_path / "plan.json", [0.5], 3, costs)
+    left_out = [{"what": "large", "needs_seconds": 9.0}, {"what": "3 students a row", "needs_seconds": 9.0}]
+    plan = {"time": f"{seconds}s", "stages": {}, "seeds": 1, "tries": 0, "points": 0, "left_out": left_out}
+    clock = timed._Clock(0.0, seconds, plan, tmp_path / "plan.json", [0.5], 3, costs)
 
     def compare(sets, options, folder, known):
         trained.append((options.students.seeds, options.trainer.threads))
         now[0] += 40
-        return []
+        return [options.students.seeds]
 
     monkeypatch.setattr(timed, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     monkeypatch.setattr(timed, "compare", compare)
     monkeypatch.setattr(timed, "_clock", ContextVar("clock", default=clock))
     monkeypatch.setattr(timed.torch, "get_num_threads", lambda: 16)
     options = config("distill", "trainer=cpu", "students.sources=[distilled,random,real]")
-    options, _ = timed.compared(Sets(), options, tmp_path, [])
-    assert trained == [(1, 1), (seeds, 1)]  # with the threads that were measured, however many students there are
+    options, rows = timed.compared(Sets(), options, tmp_path, [])
+    # with the threads that were measured, however many students there are
+    assert trained == [(1, 1), *([(seeds, 1)] if seeds > 1 else [])]
+    assert rows == [seeds]
     assert options.students.seeds == seeds
     assert options.report.curve == ([0.5] if points else None)
-    assert json.loads((tmp_path / "plan.json").read_text())["seeds"] == seeds
+    kept = json.loads((tmp_path / "plan.json").read_text())
+    assert kept["seeds"] == seeds
+    names = [*(["3 students a row"] if seeds < 3 else []), *(["1 points of the curve"] if not points else [])]
+    assert [each["what"] for each in kept["left_out"]] == ["large", *names]
 
 
 def test_students_of_a_file_are_expected_to_learn_from_its_pictures_and_no_more(config):

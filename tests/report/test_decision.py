@@ -135,6 +135,15 @@ def test_an_interval_that_reaches_beyond_the_tolerance_alone_asks_for_more_stude
     assert advice(low=-0.08, high=0.08, coded=150)["choice"] == "unsure"  # however large the file is
 
 
+def test_a_run_with_a_time_gets_twice_of_it():
+    """Its students are as many as the time has room for: students.seeds alone would find the same plan."""
+    found = advice(low=0.01, high=0.0501, command="python distill.py time=16m ipc=4 students.seeds=2")
+    assert found["command"] == "python distill.py ipc=4 students.seeds=2 time=32m"
+    assert (
+        advice(low=0.01, high=0.0501, command="python distill.py time=1.5h")["command"] == "python distill.py time=3h"
+    )
+
+
 def test_a_budget_of_images_is_doubled_in_images():
     given = {"budget": {"by": "images"}, "command": "python distill.py ipc=4 seed=1"}
     assert advice(low=0.05, high=0.06, **given)["command"] == "python distill.py seed=1 ipc=8"

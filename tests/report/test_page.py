@@ -147,6 +147,31 @@ def test_the_time_to_the_same_accuracy_is_told_where_it_was_measured(language, t
     assert texts not in html
 
 
+def test_random_images_and_a_better_teacher_are_told_of(tmp_path):
+    facts = {"labels": "hard", "images": {"drawn": True, "compensators": 0}, "teachers": {"deep": {"accuracy": 0.994}}}
+    result, html = written("stored", tmp_path, **facts)
+    assert_numbers_are_those_of(result, html)
+    assert "The images of the file were drawn at random" in html
+    assert "has to beat" not in html
+    assert "what the file is worth beyond its size" not in html
+    assert "no teacher takes part" in html
+    assert result["verdict"]["ahead"] == {"name": "deep", "accuracy": 0.994, "points": pytest.approx(0.094)}
+    assert "deep" in html
+    written("stored", tmp_path, "ja", **facts)
+    _, html = written("stored", tmp_path)
+    assert "drawn at random" not in html
+    assert "has to beat" in html
+
+
+def test_the_rarest_class_is_told_where_classes_differ(tmp_path):
+    _, html = written("stored", tmp_path)
+    assert ("Rarest class" in html) == (DATA["smallest_class"] < DATA["largest_class"])
+    _, html = written("stored", tmp_path, data={**DATA, "smallest_class": 20, "largest_class": 20})
+    assert "arest class" not in html
+    _, html = written("stored", tmp_path, data={**DATA, "smallest_class": 19, "largest_class": 20})
+    assert "Rarest class" in html
+
+
 def test_pictures_without_a_folder_have_no_size_on_disk(tmp_path):
     html = written("composed", tmp_path, data={**DATA, "folder_bytes": None})[1]
     assert "decision.storage.folder" not in html

@@ -99,3 +99,14 @@ def test_only_mixed_views_are_not_mixed_again(labels):
     unmixed = table.recipe_line({**result(), "recipe": {"mixing": "none"}})
     assert "mixing none; 100 or" in unmixed
     assert "mixed views" not in table.recipe_line({**result(), "labels": labels})
+
+
+def test_frozen_networks_have_no_recipe_of_steps():
+    students = [{**row, "steps": 0} for row in result()["students"]]
+    fitted = "the last layer of frozen networks is a logistic regression"
+    assert table.recipe_line({**result(), "students": students}) == f"Recipe of every student: none; {fitted}"
+    some = table.recipe_line({**result(), "students": [*students, *result()["students"]]})
+    assert some.startswith("Recipe of every student: batch 64")
+    assert some.endswith(f" steps taken; {fitted}")
+    assert "; 0 or" not in some
+    assert fitted not in table.recipe_line(result())
