@@ -87,8 +87,10 @@ class _Clock:
     def decided(self, options: DistillOptions, seeds: int, points: int) -> DistillOptions:
         """Return the options with what was decided, and keep it, and what is left out now, with the plan."""
         assert self.costs is not None
-        tries = self.record["tries"]
-        found = missing(self.costs, Extent(seeds, tries, points), Extent(self.usual, tries, len(self.curve)))
+        extent = Extent(seeds, self.record["tries"], points)
+        more = missing(self.costs, extent, extent._replace(seeds=self.usual, points=len(self.curve)))
+        # The run fills its time, so what it leaves out comes on top.
+        found = {what: self.seconds + needs - self.costs.total(extent) for what, needs in more.items()}
         kept = [each for each in self.record["left_out"] if not each["what"].endswith(LATE)]
         self.record |= {"seeds": seeds, "points": points, "left_out": kept + left_out(found)}
         write_json(self.file, self.record)

@@ -104,6 +104,7 @@ def test_the_first_students_decide_how_many_more_there_are(config, monkeypatch, 
     assert kept["seeds"] == seeds
     names = [*(["3 students a row"] if seeds < 3 else []), *(["1 points of the curve"] if not points else [])]
     assert [each["what"] for each in kept["left_out"]] == ["large", *names]
+    assert all(each["needs_seconds"] > seconds for each in kept["left_out"][1:])
 
 
 def test_students_of_a_file_are_expected_to_learn_from_its_pictures_and_no_more(config):
