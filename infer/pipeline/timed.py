@@ -76,12 +76,13 @@ class _Clock:
         assert self.costs is not None
         expected = side_by_side(self.costs.students, self.costs.jobs)
         factor = 1.0 if seconds is None else max(_FASTEST, seconds / expected)
+        slower = max(1.0, factor)  # that students learn faster makes no analysis faster
         self.costs = replace(
             self.costs,
-            stages={name: factor * self.costs.stages[name] for name in ("report", "suspects")},
+            stages={name: slower * self.costs.stages[name] for name in ("report", "suspects")},
             students=[factor * each for each in self.costs.students],
             points=[Point(*(factor * each for each in point)) for point in self.costs.points],
-            analysed=factor * self.costs.analysed,
+            analysed=slower * self.costs.analysed,
         )
 
     def decided(self, options: DistillOptions, seeds: int, points: int) -> DistillOptions:

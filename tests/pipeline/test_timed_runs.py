@@ -107,6 +107,16 @@ def test_the_first_students_decide_how_many_more_there_are(config, monkeypatch, 
     assert all(each["needs_seconds"] > seconds for each in kept["left_out"][1:])
 
 
+def test_faster_students_make_no_report_faster(tmp_path):
+    costs = Costs({"report": 10.0, "suspects": 4.0}, [10, 10], points=[Point(5, 5)], analysed=3.0)
+    clock = timed._Clock(0.0, 60, {"stages": {}}, tmp_path / "plan.json", [0.5], 3, costs)
+    clock.learn(15.0)  # where 20 were expected
+    assert clock.costs.students == pytest.approx([7.5, 7.5])
+    assert (clock.costs.stages, clock.costs.analysed) == ({"report": 10.0, "suspects": 4.0}, 3.0)
+    clock.learn(30.0)  # where 15 were
+    assert (clock.costs.stages, clock.costs.analysed) == ({"report": 20.0, "suspects": 8.0}, 6.0)
+
+
 def test_students_of_a_file_are_expected_to_learn_from_its_pictures_and_no_more(config):
     """A frozen network passes 30 test pictures, and those it learns from: 100, 20 of the file, 10 of half of it."""
     name = "efficientnet_lite0_linear"
