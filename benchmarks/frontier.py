@@ -54,6 +54,8 @@ def students(result: Result) -> list[dict[str, Any]]:
     }
     rows = []
     for student in result["students"]:
+        if student["backbone"] != STUDENT:
+            continue
         ours, real = student["source"] == "distilled", student["source"] == "real"
         (accuracy,) = student["accuracies"]  # one of each seed, whose pictures are its own
         rows.append(

@@ -264,6 +264,8 @@ def _frontier_run(folder, seed, accuracy, steps=10):
         {"source": "random", "accuracies": [accuracy - 0.1], "bytes": 899, "seconds": 9.4},
         {"source": "real", "accuracies": [0.9], "bytes": 5000, "seconds": 20.0},
     ]
+    students = [{"backbone": "convnet_instance", **each} for each in students]
+    students.append({"backbone": "convnet", "source": "real", "accuracies": [0.8, 0.9], "bytes": 1, "seconds": 1.0})
     result = {
         "dataset": "cifar10",
         "method": "infer_plus",

@@ -160,8 +160,10 @@ class LearningCurve:
                     points += found
         if self.multiples is not None:
             asked = replace(self.options, report=replace(self.options.report, curve=[*self.multiples]))
-            tried = {point["budget"] for point in points} | {*left_out}
-            left_out |= dict.fromkeys({*curve_budgets(asked, self._context.data)} - tried, "time")
+            sizes = {point["budget"]: point["pictures"] for point in points if point["source"] == "distilled"}
+            untried = [each for each in curve_budgets(asked, self._context.data) if each not in {*sizes, *left_out}]
+            ended = {budget: self._ended(budget, sizes, left_out) for budget in untried}
+            left_out |= {budget: "whole" if ended[budget] else "time" for budget in untried}
         points.sort(key=lambda point: (point["budget"] or math.inf, [*SOURCES].index(point["source"])))
         return {
             "curve": points,

@@ -173,11 +173,12 @@ def missing(costs: Costs, extent: Extent, wanted: Extent) -> dict[str, float]:
     """Return what was wanted beyond ``extent``, and the seconds in all that each would need."""
     found, among = {}, extents(wanted)
     if extent.seeds < wanted.seeds:
-        found[f"{wanted.seeds} {LATE[0]}"] = among[wanted.seeds - 1]
+        found[f"{wanted.seeds} {LATE[0]}"] = extent._replace(seeds=wanted.seeds)
     if extent.tries < among[-1].tries:
         found[f"{wanted.tries} choices tried"] = Extent(wanted.seeds, wanted.tries)
     if extent.points < wanted.points:
-        found[f"{wanted.points} {LATE[1]}"] = Extent(wanted.seeds, among[-1].tries, wanted.points)
+        seeds, tries = max(extent.seeds, wanted.seeds), max(extent.tries, among[-1].tries)
+        found[f"{wanted.points} {LATE[1]}"] = Extent(seeds, tries, wanted.points)
     return {what: costs.total(more) / _PLANNED for what, more in found.items()}
 
 

@@ -30,7 +30,7 @@ def fidelity_by_kind(inputs: AnalysisInputs, space: FeatureSpace) -> dict[str, A
     Returns:
         For each kind of images (``naturals``, ``composed`` if the file composes any, ``random``): the metrics of
         :class:`infer.metrics.fidelity.Fidelity`, ``memorised_fid``, the number of ``images``, and for each class its
-        ``coverage`` and ``density``.
+        ``coverage`` and ``density``; and whether those of ``random`` are ``coded`` as the file's.
     """
     naturals = stored_samples(inputs.distilled)
     count = len(naturals.images)
@@ -38,11 +38,13 @@ def fidelity_by_kind(inputs: AnalysisInputs, space: FeatureSpace) -> dict[str, A
     kinds = {"naturals": naturals, "composed": composed_samples(inputs.distilled), "random": random}
     training = space.embed(_training(inputs))
     real = {"random"} if origin(inputs.distilled) != "real" else {"random", "naturals"}
-    return {
+    found = {
         kind: _fidelity(inputs, space, samples, None if kind in real else training)
         for kind, samples in kinds.items()
         if len(samples.images)
     }
+    found["random"]["coded"] = bool(inputs.distilled.coded) and inputs.compression.codec is not None
+    return found
 
 
 def _training(inputs: AnalysisInputs) -> Tensor:

@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 
 from infer.report.curve import command_at
 from infer.report.decisions import LEVEL
-from infer.report.file_facts import origin_by
+from infer.report.file_facts import is_random_draw, origin_by
 
 SMALL = 0.5
 """A file below this share of the training images' bytes under the same codec leaves room for a larger one."""
@@ -185,7 +185,7 @@ def advise(result: Mapping[str, Any], found: Mapping[str, Any], tolerance: float
         return _advice("keep")
     if accuracy["high"] <= tolerance:
         classify = shlex.join(["infer-predict", _student(result), "FOLDER"])
-        if accuracy["gained"]["low"] > 0:
+        if accuracy["gained"]["low"] > 0 and not is_random_draw(result):
             return _advice("use", classify)
         if origin_by(result["method"]) != "real":
             words = [word for word in _without(result["command"], "method=") if not word.startswith("method.options.")]

@@ -15,7 +15,7 @@ _BEHIND = 0.05
 """Teachers whose accuracy is lower than a student's by more than this limit what their labels can teach."""
 
 _AHEAD = 0.01
-"""Teachers that are more accurate than students of all images by more than this are told of."""
+"""Networks that are more accurate than the report's student of all images by more than this are told of."""
 
 _CHOICES = {"use": "adopt", "labels": "adopt", "unsure": "larger", "larger": "larger"}
 """The verdict by the choice of the advice; of all others it is "decline"."""
@@ -75,22 +75,27 @@ def _cost(result: Mapping[str, Any], options: ReportOptions) -> dict[str, Any]:
 
 
 def ahead(result: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Find the best teacher, where it is more accurate than the students of all images: it was trained on them, too.
+    """Find the best network that was trained on all images, where it is better than the report's student of them.
 
     Args:
         result: The content of result.json, with ``evidence``.
 
     Returns:
-        Its ``name`` and ``accuracy``, and by how much a student of the file is below it (``points``), 0 to 1; None
-        where it is ahead by 0.01 or less. None where classes are weighted equally, too: of a teacher, the accuracy
-        alone is known.
+        Its ``name`` and ``accuracy``; by how much the report's student of the file is below it (``points``), 0 to 1;
+        and the accuracy of its own students of the file (``on_file``), None where there are none. None instead of all
+        where it is better by 0.01 or less, and where classes are weighted equally: of a teacher, the accuracy alone is
+        known.
     """
-    rows = reported_rows(result)
-    name, teacher = max(result["teachers"].items(), key=lambda item: item[1]["accuracy"])
-    if result["evidence"]["loss"]["balanced"] or teacher["accuracy"] - rows["real"]["accuracy_mean"] <= _AHEAD:
+    rows, own = result["students"], reported_rows(result)
+    known = {row["backbone"]: row["accuracy_mean"] for row in rows if row["source"] == "real"}
+    for name, teacher in result["teachers"].items():
+        known[name] = max(teacher["accuracy"], known.get(name, 0.0))
+    name = max(known, key=known.__getitem__)
+    if result["evidence"]["loss"]["balanced"] or known[name] - own["real"]["accuracy_mean"] <= _AHEAD:
         return None
-    points = teacher["accuracy"] - rows["distilled"]["accuracy_mean"]
-    return {"name": name, "accuracy": teacher["accuracy"], "points": points}
+    taught = [row["accuracy_mean"] for row in rows if (row["backbone"], row["source"]) == (name, "distilled")]
+    points = known[name] - own["distilled"]["accuracy_mean"]
+    return {"name": name, "accuracy": known[name], "points": points, "on_file": taught[0] if taught else None}
 
 
 def teachers_behind(result: Mapping[str, Any]) -> float | None:

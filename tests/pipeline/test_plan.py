@@ -15,6 +15,7 @@ from infer.pipeline.plan import (
     filled,
     fitting,
     largest,
+    missing,
     side_by_side,
     too_short,
 )
@@ -93,6 +94,14 @@ def test_each_student_is_analysed_for_the_report():
     costs = replace(SMALL.costs, analysed=7.0)
     assert costs.of(Extent(3))["report"] == 5 + 3 * 7
     assert costs.total(Extent()) == SMALL.costs.total(Extent()) + 7
+
+
+def test_what_is_left_out_late_costs_more_than_what_was_done():
+    costs = Costs({"start": 3}, [50, 50], 60.0, [Point(5, 5), Point(5, 5)])
+    for extent in (Extent(1, 4, 0), Extent(8, 0, 1), Extent(2, 2, 1)):
+        found = missing(costs, extent, Extent(3, extent.tries, 2))
+        assert found
+        assert all(needs > costs.total(extent) for needs in found.values())
 
 
 def test_too_short_a_time_is_told_with_one_that_would_do():

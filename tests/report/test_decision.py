@@ -53,6 +53,12 @@ def test_where_random_images_do_as_well_the_stored_images_are_enough(gained):
     assert advice(gained=gained) == {"choice": "pictures", "command": None, "bytes": None}
 
 
+def test_a_draw_of_random_images_is_not_better_than_random_images():
+    drawn = {"labels": "hard", "images": {"drawn": True, "compensators": 0}}
+    assert advice(gained=0.02, **drawn)["choice"] == "pictures"
+    assert advice(gained=0.02, **drawn | {"labels": "views"})["choice"] == "use"
+
+
 def curve_of_classes(**accuracies: float) -> list[dict]:
     """Points of random images with their classes alone, by the number of images, and all images, of 0.9; ± 0.03."""
     ends = {"source": "real", "pictures": 90, "accuracy": 0.9, "low": 0.87, "high": 0.93, "budget": None}

@@ -136,6 +136,7 @@ def test_a_class_without_test_pictures_has_dashes(tmp_path):
     for row in result["students"]:
         row["recall"][1] = float("nan")
     result["evidence"]["rarest"] = 1
+    result["data"]["smallest_class"] = result["data"]["largest_class"] - 1
     numbers, html = written(result, arrays, made, tmp_path)
     assert_is_complete(numbers, html)
     assert '<data value="" data-key="evidence.classes.1.recall.real" data-unit="percent">–</data>' in html

@@ -155,10 +155,16 @@ def test_random_images_and_a_better_teacher_are_told_of(tmp_path):
     assert "has to beat" not in html
     assert "what the file is worth beyond its size" not in html
     assert "no teacher takes part" in html
-    assert result["verdict"]["ahead"] == {"name": "deep", "accuracy": 0.994, "points": pytest.approx(0.094)}
-    assert "deep" in html
-    written("stored", tmp_path, "ja", **facts)
+    told = {"name": "deep", "accuracy": 0.994, "points": pytest.approx(0.094), "on_file": None}
+    assert result["verdict"]["ahead"] == told
+    assert 'data-key="verdict.ahead.points"' in html
+    assert "was not measured" in html
+    result, html = written("stored", tmp_path, "ja", **facts)
+    assert_numbers_are_those_of(result, html)
+    assert 'data-key="verdict.ahead.points"' in html
+    assert "無作為に選ばれた" in html
     _, html = written("stored", tmp_path)
+    assert "verdict.ahead" not in html
     assert "drawn at random" not in html
     assert "has to beat" in html
 

@@ -73,8 +73,16 @@ def test_teachers_count_nothing_where_images_are_drawn_at_random():
 
 def test_a_teacher_that_is_ahead_of_students_of_all_images_is_named():
     found = decision(0.02, 0.005, 1, 4, teacher=0.994)["verdict"]["ahead"]
-    assert found == {"name": "a", "accuracy": 0.994, "points": pytest.approx(0.994 - 0.88)}
+    assert found == {"name": "a", "accuracy": 0.994, "points": pytest.approx(0.994 - 0.88), "on_file": None}
     assert decision(0.02, 0.005, 1, 4, teacher=0.905)["verdict"]["ahead"] is None
+    row = {"backbone": "b", "seeds": 1, "seconds": 1, "steps": 100, "weights": ["w"]}
+    taught = [{**row, "source": "distilled", "accuracy_mean": 0.7}, {**row, "source": "real", "accuracy_mean": 0.95}]
+    own = [
+        {**row, "backbone": "net", "source": "distilled", "accuracy_mean": 0.88},
+        {**row, "backbone": "net", "source": "real", "accuracy_mean": 0.9},
+    ]
+    found = decision(0.02, 0.005, 1, 4, more={"students": own + taught})["verdict"]["ahead"]
+    assert found == {"name": "b", "accuracy": 0.95, "points": pytest.approx(0.07), "on_file": 0.7}
     loss = {"points": 0.02, "low": 0.01, "high": 0.03, "balanced": True}  # of a teacher, the accuracy alone is known
     evidence = {"student": "net", "real_coded": 100, "privacy": {"naturals": 8}, "loss": loss, "against_random": loss}
     assert decision(0.02, 0.005, 1, 4, teacher=0.994, more={"evidence": evidence})["verdict"]["ahead"] is None
