@@ -171,13 +171,13 @@ def fitting(rungs: Sequence[Rung], wanted: Extent, seconds: float) -> Plan | Non
 
 def missing(costs: Costs, extent: Extent, wanted: Extent) -> dict[str, float]:
     """Return what was wanted beyond ``extent``, and the seconds in all that each would need."""
-    found, among = {}, extents(wanted)
+    found, most_tries = {}, extents(wanted)[-1].tries
     if extent.seeds < wanted.seeds:
         found[f"{wanted.seeds} {LATE[0]}"] = extent._replace(seeds=wanted.seeds)
-    if extent.tries < among[-1].tries:
+    if extent.tries < most_tries:
         found[f"{wanted.tries} choices tried"] = Extent(wanted.seeds, wanted.tries)
     if extent.points < wanted.points:
-        seeds, tries = max(extent.seeds, wanted.seeds), max(extent.tries, among[-1].tries)
+        seeds, tries = max(extent.seeds, wanted.seeds), max(extent.tries, most_tries)
         found[f"{wanted.points} {LATE[1]}"] = Extent(seeds, tries, wanted.points)
     return {what: costs.total(more) / _PLANNED for what, more in found.items()}
 

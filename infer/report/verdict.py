@@ -15,7 +15,7 @@ _BEHIND = 0.05
 """Teachers whose accuracy is lower than a student's by more than this limit what their labels can teach."""
 
 _AHEAD = 0.01
-"""Networks that are more accurate than the report's student of all images by more than this are told of."""
+"""The report names a better network trained on all images if its accuracy exceeds the student's by more than this."""
 
 _CHOICES = {"use": "adopt", "labels": "adopt", "unsure": "larger", "larger": "larger"}
 """The verdict by the choice of the advice; of all others it is "decline"."""
